@@ -1,0 +1,1 @@
+"""What Yaoki's services and the applications they protect share."""

@@ -1,0 +1,175 @@
+"""Malformed input on every subject that takes input: refused with a reason, consumer alive, nothing executed."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import msgspec
+import pytest
+from yaoki.commands import REQUESTS, Request
+from yaoki.errors import ErrorCode, RejectedError
+from yaoki.events.agent import ServerStarted
+from yaoki.events.probe import FailureDetected
+from yaoki.messaging.decoding import StrictDecoder
+from yaoki.messaging.examples import example_json
+from yaoki.testing import eventually
+
+from .observing import Recorder, letters, unsettled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nats.js.api import RawStreamMsg
+    from yaoki.events import Event
+    from yaoki.messaging import Messaging
+
+    Build = Callable[[str], ServerStarted]
+
+NOISE = bytes(range(256)) * 8
+MEBIBYTE = b"x" * 1024 * 1024
+
+UNDECODABLE = {
+    "malformed": b'{"agent": "a"',
+    "empty": b"",
+    "not an object": b"[1, 2]",
+    "number": b"0",
+    "binary noise": NOISE,
+    "bad utf-8": b'{"type": "ServerStarted", "agent": "\xff\xfe"}',
+    "deeply nested": b"[" * 100_000,
+    "one mebibyte": MEBIBYTE,
+}
+
+BAD_EVENTS = UNDECODABLE | {
+    "unknown type": b'{"type": "ServerExploded", "agent": "a"}',
+    "missing field": b'{"type": "ServerStarted", "agent": "a"}',
+    "wrong field type": b'{"type":"ServerStarted","agent":1,"cluster":"c","member":"m","epoch":[1,1],"role":"r"}',
+    "number as text": (b'{"type":"ServerStarted","agent":"a","cluster":"c","member":"m","epoch":["1",1],"role":"r"}'),
+}
+
+DURABLE = [request for request in REQUESTS if request.durable]
+SERVED = [(request, request.service or "agent-pg-a") for request in REQUESTS]
+
+
+async def letters_of(messaging: Messaging, body: bytes) -> list[RawStreamMsg]:
+    """The letters, once their parts together are the body."""
+    found = await letters(messaging)
+    complete = bool(found) and b"".join(letter.data or b"" for letter in found) == body
+    return found if complete else []
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("body", BAD_EVENTS.values(), ids=BAD_EVENTS.keys())
+async def test_a_bad_event_is_put_aside_whole(messaging: Messaging, started: Build, body: bytes) -> None:
+    handler = Recorder[ServerStarted]()
+    messaging.on(durable="recovery-starts", types=(ServerStarted,), handler=handler)
+    await messaging.start()
+    await messaging.jetstream.publish("yaoki.evt.agent.a.server-started", body)
+    await messaging.publisher.publish(started("pg-b"))
+    await eventually(lambda: len(handler.calls) == 1)
+    found = await eventually(lambda: letters_of(messaging, body))
+    for letter in found:
+        headers = letter.headers or {}
+        assert headers["yaoki-dlq-reason"] == "invalid"
+        assert len(unquote(headers["yaoki-dlq-error"])) > 20
+        assert headers["yaoki-dlq-subject"] == "yaoki.evt.agent.a.server-started"
+
+    async def settled() -> bool:
+        return await unsettled(messaging, "EVENTS", "recovery-starts") == 0
+
+    await eventually(settled)
+    assert messaging.healthy() == []
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("request_type", DURABLE, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("body", UNDECODABLE.values(), ids=UNDECODABLE.keys())
+async def test_a_bad_order_is_put_aside_and_the_next_one_carried_out(
+    messaging: Messaging, request_type: type[Request], body: bytes
+) -> None:
+    handler = Recorder[Any]()
+    messaging.on_commands(request_type, handler)
+    await messaging.start()
+    subject = messaging.subjects.command(request_type.service, request_type.verb)
+    await messaging.jetstream.publish(subject, body)
+    await messaging.order(good(request_type), message_id="order-1")
+    await eventually(lambda: len(handler.calls) == 1)
+    found = await eventually(lambda: letters_of(messaging, body))
+    assert {(letter.headers or {})["yaoki-dlq-reason"] for letter in found} == {"invalid"}
+
+    async def queue_is_empty() -> bool:
+        return (await messaging.jetstream.stream_info("COMMANDS")).state.messages == 0
+
+    await eventually(queue_is_empty)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("request_type", "service"), SERVED, ids=lambda value: getattr(value, "__name__", ""))
+async def test_every_endpoint_answers_bad_requests_with_a_sentence(
+    messaging: Messaging, request_type: type[Request], service: str
+) -> None:
+    async def never(_: Request) -> msgspec.Struct:
+        raise AssertionError("executed")
+
+    messaging.serve(request_type, never, service=service)
+    await messaging.start()
+    subject = messaging.subjects.api(service, request_type.verb)
+    bodies = dict(UNDECODABLE)
+    bodies["unknown field"] = b'{"no_such_field": 1}'
+    for body in bodies.values():
+        message = await messaging.client.request(subject, body)
+        headers = message.headers or {}
+        assert headers["Nats-Service-Error-Code"] == "400"
+        sentence = headers["Nats-Service-Error"]
+        assert "expected" in sentence
+        assert "executed" not in sentence
+        assert "unknown field" in sentence or "such as {" in sentence, body[:40]
+        assert msgspec.json.decode(message.data)["code"] == "invalid"
+
+
+@pytest.mark.parametrize("request_type", REQUESTS, ids=lambda kind: kind.__name__)
+def test_the_example_of_every_request_is_accepted(request_type: type[Request]) -> None:
+    assert isinstance(good(request_type), request_type)
+
+
+def good(request_type: type[Request]) -> Request:
+    return StrictDecoder([request_type]).decode(example_json(request_type).encode())
+
+
+@pytest.mark.parametrize(
+    ("body", "fragments"),
+    [
+        (b"{", ["is not JSON", "expected", '"target":"<target>"']),
+        (b"", ["empty", "expected"]),
+        (b'{"type":"Nonsense"}', ["`$.type`", "not allowed", "FailureDetected"]),
+        (b'{"type":"FailureDetected","target":5}', ["`str`", "`int`", "$.target"]),
+        (b'{"type":"FailureDetected","target":"x"}', ["missing required field"]),
+    ],
+)
+def test_sentences_name_field_and_expectation(body: bytes, fragments: list[str]) -> None:
+    with pytest.raises(RejectedError) as caught:
+        StrictDecoder([FailureDetected]).decode(body)
+    for fragment in fragments:
+        assert fragment in caught.value.message
+    assert caught.value.code is ErrorCode.INVALID
+    assert caught.value.__cause__ is None
+
+
+def test_allowed_values_are_listed_and_the_senders_value_is_not_repeated() -> None:
+    body = (
+        b'{"type":"FailureDetected","target":"x","target_kind":"k","region":"r","vantage":"v",'
+        b'"failure_type":"hunter2","incident_id":"i","first_failed_at":"2026-01-01T00:00:00Z","failures":3}'
+    )
+    with pytest.raises(RejectedError) as caught:
+        StrictDecoder([FailureDetected]).decode(body)
+    assert "$.failure_type" in caught.value.message
+    assert "database_connection" in caught.value.message
+    assert "hunter2" not in caught.value.message
+
+
+def test_random_noise_never_raises_anything_else() -> None:
+    decoder: StrictDecoder[Event] = StrictDecoder((ServerStarted, FailureDetected))
+    for size in (1, 7, 64, 4096):
+        with pytest.raises(RejectedError):
+            decoder.decode(os.urandom(size))

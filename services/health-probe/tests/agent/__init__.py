@@ -1,0 +1,1 @@
+"""The host agent, on real servers and in virtual time."""

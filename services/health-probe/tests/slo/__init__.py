@@ -1,0 +1,1 @@
+"""The slo role: pure decisions by property, the rest on a real NATS."""

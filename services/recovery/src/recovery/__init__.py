@@ -1,0 +1,1 @@
+"""Runs escalating action chains against failures and verifies each step."""

@@ -1,0 +1,1 @@
+"""The technologies behind `recovery.ports`, one module each."""

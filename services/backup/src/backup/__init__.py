@@ -1,0 +1,1 @@
+"""Takes backups, proves that they restore, and restores them."""

@@ -1,0 +1,1 @@
+"""Drivers: one module a technology."""

@@ -1,0 +1,65 @@
+"""What can be backed up: one module a kind, and one row in `KINDS`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from yaoki.config.backup import BackupSection, BackupTarget, FilesBackup, PostgresLogicalBackup
+
+from backup.adapters.accounts import account_of
+from backup.kinds import Kind
+from backup.sources.file_tree import FileTreeSource
+from backup.sources.postgres_logical import PostgresLogicalSource
+from backup.sources.postgres_rehearsal import PostgresRehearsal
+from backup.sources.postgres_restorer import PostgresRestorer
+from backup.sources.postgres_server import PostgresServer
+from backup.sources.tree_rehearsal import TreeRehearsal
+from backup.sources.tree_restorer import TreeRestorer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _postgres_logical(target: PostgresLogicalBackup, section: BackupSection) -> Kind:
+    server = PostgresServer(
+        host=target.host,
+        port=target.port,
+        user=target.user,
+        password=target.password.reveal() if target.password is not None else "",
+        database=target.database,
+        tls=target.tls,
+        ca_file=target.ca_file or "",
+        binaries=section.binaries or "",
+    )
+    return Kind(
+        source=PostgresLogicalSource(server, tables=target.tables, fingerprints=target.fingerprints),
+        rehearsal=PostgresRehearsal(
+            binaries=section.binaries or "", account=account_of(section.run_as), directory=_scratch(section)
+        ),
+        restorer=PostgresRestorer(server, target.maintenance_database),
+    )
+
+
+def _files(target: FilesBackup, section: BackupSection) -> Kind:
+    return Kind(
+        source=FileTreeSource(target.root, target.exclude),
+        rehearsal=TreeRehearsal(_scratch(section)),
+        restorer=TreeRestorer(target.root),
+    )
+
+
+def _scratch(section: BackupSection) -> Path | None:
+    return Path(section.scratch) if section.scratch else None
+
+
+KINDS: Final[dict[type[BackupTarget], Callable[[Any, BackupSection], Kind]]] = {
+    PostgresLogicalBackup: _postgres_logical,
+    FilesBackup: _files,
+}
+"""How each kind of target in the configuration becomes one that can be worked with."""
+
+
+def kind_of(target: BackupTarget, section: BackupSection) -> Kind:
+    """Everything that works on `target`."""
+    return KINDS[type(target)](target, section)

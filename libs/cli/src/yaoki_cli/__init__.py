@@ -1,0 +1,1 @@
+"""The yaoki command."""

@@ -1,0 +1,5 @@
+"""`python -m yaoki_cli`."""
+
+from yaoki_cli.app import main
+
+main()

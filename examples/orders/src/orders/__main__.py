@@ -1,0 +1,5 @@
+"""`python -m orders`."""
+
+from orders.main import main
+
+main()

@@ -1,0 +1,27 @@
+"""The whole system, as `make up` starts it, shared by the tests of a module."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from yaoki_cli.local.system import LocalSystem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module")
+def local_system() -> Iterator[LocalSystem]:
+    """Up and ready; ended with everything it started, whatever the tests did to it."""
+    with tempfile.TemporaryDirectory(prefix="yaoki-system-") as directory:
+        Path(directory).chmod(0o755)  # PostgreSQL's own user has to pass through
+        system = LocalSystem(Path(directory) / "local")
+        try:
+            asyncio.run(system.up(lambda _: None))
+            yield system
+        finally:
+            asyncio.run(system.down())

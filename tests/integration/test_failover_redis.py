@@ -1,0 +1,40 @@
+"""A Redis master is lost."""
+
+from __future__ import annotations
+
+import pytest
+from yaoki.events.runs import Ending
+from yaoki.testing import eventually
+
+from .harness import RescueSystem
+from .harness.configuration import GROUP
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
+
+
+async def test_a_killed_master_is_replaced_and_returns_as_a_replica() -> None:
+    async with RescueSystem(standbys=None, redis=True) as system:
+        master, replica = system.redis
+        await master.cli("SET", "kept", "value")
+        await eventually(lambda: _has(replica.cli("GET", "kept"), "value"), within=10)
+        before = await system.route(GROUP)
+        assert before is not None
+
+        await master.kill()
+        after = await system.wait_primary("redis2", cluster=GROUP)
+        ended = await system.finished()
+
+        assert ended.ending is Ending.COMPLETED, ended.reason
+        assert after.epoch > before.epoch
+        assert (await replica.cli("GET", "kept")).strip() == "value"
+        assert (await replica.cli("SET", "written", "after")).strip() == "OK"
+        await eventually(lambda: _follows(master.replication()), within=60, poll=0.2)
+
+
+async def _has(answer: object, value: str) -> bool:
+    return str(await answer).strip() == value  # type: ignore[misc]  # a coroutine of the server's handle
+
+
+async def _follows(answer: object) -> bool:
+    state = await answer  # type: ignore[misc]  # as above
+    return bool(state.get("role") == "slave" and state.get("master_link_status") == "up")

@@ -9,7 +9,7 @@ RUFF_PATHS := .
 DASHED_SERVICES := $(foreach d,$(wildcard services/*),$(if $(findstring -,$(d)),$(d)))
 TYPED_PATHS := conftest.py $(wildcard benchmarks/*.py) examples libs scripts tests $(filter-out $(DASHED_SERVICES),$(wildcard services/*))
 # Servers share the machine with the tests: three workers keep two cores busy while one of them waits for a server.
-PYTEST := $(BIN)/pytest -n $(or $(WORKERS),3) --dist worksteal
+PARALLEL := -n $(or $(WORKERS),3) --dist worksteal
 
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 # Tests wait for conditions with deadlines; two cores shared by three workers and their servers need longer ones.
@@ -68,7 +68,7 @@ TEST_TOOLS := haproxy age zstd faketime
 
 test: $(SYNCED) ## Run the tests against real servers (ARGS="libs/common -k journal", WORKERS=1)
 	@$(BIN)/python scripts/fetch_tools.py $(TEST_TOOLS) >/dev/null || echo "what needs $(TEST_TOOLS) is left out or fails" >&2
-	@$(PYTEST) -m "not chaos" $(ARGS)
+	@$(BIN)/python scripts/run_tests.py $(PARALLEL) -m "not chaos" $(ARGS)
 
 check: ## What CI runs: lint, types, then the tests
 	@$(MAKE) --no-print-directory lint types
@@ -92,7 +92,7 @@ bench: $(SYNCED) ## Run a benchmark, or all of them (NAME=failover); one JSON li
 chaos: $(SYNCED) ## Long random rounds: new examples for every property, faults on real servers (SEED=n, ROUNDS=10)
 	@seed=$${SEED:-$$(date +%s)}; echo "seed $$seed (the same again: make chaos SEED=$$seed)"; \
 	  export YAOKI_CHAOS_SEED=$$seed YAOKI_CHAOS_ROUNDS=$(or $(ROUNDS),10); \
-	  $(PYTEST) -m "hypothesis and not chaos" --hypothesis-seed=$$seed --timeout=3600 libs services $(ARGS) && \
+	  $(BIN)/pytest $(PARALLEL) -m "hypothesis and not chaos" --hypothesis-seed=$$seed --timeout=3600 libs services $(ARGS) && \
 	  $(BIN)/pytest tests/integration -m chaos --log-cli-level=INFO $(ARGS)
 
 clean: ## Remove what make built here: environment, tools, caches (not the data of `make up`)

@@ -12,7 +12,7 @@ from backup.pipeline.uploading import StreamUpload
 from yaoki.clock import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from backup.manifest import StoredStream
     from backup.pipeline.codec import Identity
@@ -40,6 +40,7 @@ async def sealed(
     rate: int | None = None,
     most_parts: int = 10_000,
     patience_s: float = PATIENCE_S,
+    progress: Callable[[int], None] = lambda _size: None,
 ) -> StoredStream:
     """Store a stream `data` in `DIRECTORY`."""
     clock = SystemClock()
@@ -49,7 +50,7 @@ async def sealed(
         stream="data",
         patience=Patience(clock, patience_s),
         throttle=Throttle(clock, rate),
-        progress=lambda _size: None,
+        progress=progress,
         most_parts=most_parts,
     )
     return await seal(source, upload, name="data", recipients=[one.to_public() for one in identities], level=1)

@@ -21,6 +21,7 @@ from backup.stored import StoredBackup
 from backup.verifying import Verifying
 from yaoki.clock import SystemClock
 from yaoki.events.backup import BackupFailureClass, VerificationStage
+from yaoki.testing import eventually
 
 from .streams import DIRECTORY, chunks, sealed
 from .taken import repository_in, take
@@ -182,7 +183,7 @@ async def test_files_that_change_while_they_are_read_break_nothing(
     repository: Repository, tree: Path, identity: Identity, tmp_path: Path
 ) -> None:
     """Grown, cut, rewritten and removed all the time: the archive stays readable, and what changed is said."""
-    busy = [tree / f"busy {number}" for number in range(40)]
+    busy = [tree / f"busy {number}" for number in range(10)]
     for path in busy:
         path.write_bytes(os.urandom(MEGABYTE // 2))
     stop = threading.Event()
@@ -196,14 +197,19 @@ async def test_files_that_change_while_they_are_read_break_nothing(
                     file.truncate(number * 1000)
                     file.write(b"more" * 50_000)
 
+    manifests: list[Manifest] = []
+
+    async def one_noticed_a_change() -> bool:
+        manifests.append(await back_up(repository, tree, identity))
+        return any("changed while it was read" in warning for warning in manifests[-1].source.warnings)
+
     disturbing = asyncio.create_task(asyncio.to_thread(disturb))
     try:
-        manifests = [await back_up(repository, tree, identity) for _ in range(3)]
+        await eventually(one_noticed_a_change, within=60)
     finally:
         stop.set()
         await disturbing
 
-    assert any("changed while it was read" in warning for one in manifests for warning in one.source.warnings)
     for number, manifest in enumerate(manifests):
         into = tmp_path / f"restored {number}"
         await restore_tree(into, StoredBackup(repository, manifest, [identity]), owners=ROOT)

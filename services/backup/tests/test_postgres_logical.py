@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import msgspec
+import psutil
 import pytest
 from backup.errors import SourceFailedError
 from backup.sources.postgres_logical import PostgresLogicalSource
@@ -182,14 +183,15 @@ async def test_a_connection_that_breaks_in_the_middle_of_the_dump_is_no_backup(
 
 
 async def test_no_secret_stands_in_the_arguments_of_a_child(database: TestDatabase) -> None:
-    """Everybody on the machine can read them."""
-    seen: list[str] = []
+    """Everybody on the machine can read them. The dump is larger than the pipe, so that the child is still there."""
+    await database.psql("CREATE TABLE big AS SELECT repeat(md5(n::text), 30) FROM generate_series(1, 12000) AS n")
     async with (
         PostgresLogicalSource(database.address()).capture() as capture,
         aclosing(capture.stream("data")) as stream,
     ):
         await anext(aiter(stream))
-        listing = await asyncio.to_thread(subprocess.run, ["ps", "-eo", "args"], capture_output=True, check=True)
-        seen = [line for line in listing.stdout.decode().splitlines() if "pg_dump" in line]
+        children = [" ".join(child.cmdline()) for child in psutil.Process().children()]
 
-    assert not [line for line in seen if database.server.credentials.superuser_password in line]
+    dumps = [line for line in children if "pg_dump" in line]
+    assert len(dumps) == 1
+    assert database.server.credentials.superuser_password not in dumps[0]

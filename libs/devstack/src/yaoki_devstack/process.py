@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from yaoki_devstack.errors import CommandFailedError
 from yaoki_devstack.guard import guard
+from yaoki_devstack.waiting import patient
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -109,7 +110,7 @@ def _run_blocking(
             capture_output=True,
             text=True,
             env={**os.environ, **(environment or {}), **guard.owner_environment()},
-            timeout=within,
+            timeout=patient(within),
             check=False,
             **user_arguments(identity),
         )

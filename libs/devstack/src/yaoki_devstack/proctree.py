@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from yaoki_devstack.waiting import POLL_SECONDS, until
+from yaoki_devstack.waiting import POLL_SECONDS, patient, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -131,7 +131,7 @@ def kill_until_none(find: Callable[[], list[psutil.Process]], *, within: float) 
 
     Blocking; for the reaper and for clean-up outside an event loop.
     """
-    deadline = time.monotonic() + within
+    deadline = time.monotonic() + patient(within)
     while processes := find():
         send(processes, signal.SIGKILL)
         if time.monotonic() > deadline:
@@ -154,7 +154,7 @@ async def freeze(find: Callable[[], list[psutil.Process]], *, within: float = 5.
 
     A parent that still runs may fork while its children are being stopped, hence the repetition.
     """
-    deadline = time.monotonic() + within
+    deadline = time.monotonic() + patient(within)
     while True:
         awake = [process for process in find() if not _is_stopped(process)]
         if not awake:

@@ -19,7 +19,7 @@ from yaoki_devstack.guard import guard
 from yaoki_devstack.lifetime import Lifetime
 from yaoki_devstack.process import spawn
 from yaoki_devstack.users import can_reach, postgres_identity
-from yaoki_devstack.waiting import POLL_SECONDS, until
+from yaoki_devstack.waiting import POLL_SECONDS, patient, until
 
 if TYPE_CHECKING:
     import subprocess
@@ -264,7 +264,7 @@ class LocalServer(Lifetime):
     @override
     async def kill(self, *, within: float = STOP_SECONDS) -> None:
         """SIGKILL every process of the server and wait until none is left, as when the host loses power."""
-        deadline = time.monotonic() + within
+        deadline = time.monotonic() + patient(within)
         while found := self.processes():
             proctree.send(found, signal.SIGKILL)
             if time.monotonic() > deadline:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+from yaoki_devstack.waiting import patient
+
 EXCHANGE_SECONDS = 1.0
 _CHUNK = 65_536
 
@@ -14,12 +16,12 @@ async def exchange(
 ) -> bytes:
     """Send `request` and return what comes back: the first chunk, or all up to and including `until`.
 
-    Returns what there is, possibly nothing, when the server refuses, closes or stays silent for `within`
-    seconds.
+    Returns what there is, possibly nothing, when the server refuses, closes or stays silent for
+    `patient(within)` seconds.
     """
     reply = b""
     with contextlib.suppress(OSError, TimeoutError):
-        async with asyncio.timeout(within):
+        async with asyncio.timeout(patient(within)):
             reader, writer = await asyncio.open_connection(host, port)
             try:
                 writer.write(request)

@@ -93,12 +93,15 @@ async def gather(
 
 
 async def _collect(heard: asyncio.Event, present: set[str], answers: dict[str, Msg], timeout_s: float) -> None:
-    """Until all have answered; somebody who is slow to say that they are there is waited for as well."""
+    """Until all have answered; somebody who is slow to say that they are there is waited for as well.
+
+    As long as nothing at all was heard, not even that nobody is there, this process or the server stands still.
+    """
     loop = asyncio.get_running_loop()
     began = loop.time()
     while (left := began + timeout_s - loop.time()) > 0:
         settling = began + min(_PRESENT_S, timeout_s) - loop.time()
-        if settling <= 0 and present - {""} <= answers.keys():
+        if settling <= 0 and present and present - {""} <= answers.keys():
             return
         heard.clear()
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 import pytest_asyncio
 from yaoki.epoch import Epoch
@@ -23,7 +24,8 @@ TEST_CONSUMER = ConsumerSpec(
     durable="recovery-starts",
     stream="EVENTS",
     filters=event_filters(ServerStarted),
-    ack_wait_s=1.0,
+    # As in production: a machine that stands still for a second must not have messages delivered twice.
+    ack_wait_s=30.0,
     max_deliver=30,
     max_ack_pending=64,
 )
@@ -44,7 +46,7 @@ def settings(server: NatsServer) -> NatsSettings:
 
 @pytest_asyncio.fixture
 async def provisioned(settings: NatsSettings) -> NatsSettings:
-    """The whole topology, and a consumer of `ServerStarted` with an ack_wait of one second."""
+    """The whole topology, and a consumer of `ServerStarted`."""
     await provision(settings, with_test_consumer())
     return settings
 
@@ -65,6 +67,11 @@ def started() -> Callable[[str], ServerStarted]:
         return ServerStarted(agent="agent-pg-a", cluster="orders", member=member, epoch=Epoch(1, 1), role="primary")
 
     return build
+
+
+async def shorten_ack_wait(settings: NatsSettings, seconds: float) -> None:
+    """Have the test consumer deliver again after `seconds`; before anybody is bound to it."""
+    await provision(settings, with_test_consumer(msgspec.structs.replace(TEST_CONSUMER, ack_wait_s=seconds)))
 
 
 def with_test_consumer(spec: ConsumerSpec = TEST_CONSUMER) -> Topology:

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 from yaoki.events.agent import ServerStarted
 from yaoki.messaging import Messaging, NatsSettings
 from yaoki.messaging.delivery import DeliveryPolicy
@@ -49,7 +50,9 @@ class Behaviour:
 
 async def serve(url: str, monitoring_url: str, name: str, log: Path) -> None:
     """Run until SIGTERM."""
-    settings = NatsSettings(servers=(url,), monitoring_url=monitoring_url, freeze_limit_s=1.0)
+    settings = NatsSettings(servers=(url,), monitoring_url=monitoring_url)
+    if name == "freeze":
+        settings = msgspec.structs.replace(settings, freeze_limit_s=1.0)
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     behaviour = Behaviour(name, log)

@@ -14,7 +14,7 @@ from yaoki.events.agent import ServerStarted
 from yaoki.events.probe import FailureDetected
 from yaoki.messaging.decoding import StrictDecoder
 from yaoki.messaging.examples import example_json
-from yaoki.testing import eventually
+from yaoki.testing import eventually, patient
 
 from .observing import Recorder, letters, unsettled
 
@@ -79,7 +79,7 @@ async def test_a_bad_event_is_put_aside_whole(messaging: Messaging, started: Bui
         return await unsettled(messaging, "EVENTS", "recovery-starts") == 0
 
     await eventually(settled)
-    assert messaging.healthy() == []
+    await eventually(lambda: messaging.healthy() == [])
 
 
 @pytest.mark.real
@@ -118,7 +118,7 @@ async def test_every_endpoint_answers_bad_requests_with_a_sentence(
     bodies = dict(UNDECODABLE)
     bodies["unknown field"] = b'{"no_such_field": 1}'
     for body in bodies.values():
-        message = await messaging.client.request(subject, body)
+        message = await messaging.client.request(subject, body, timeout=patient(5))
         headers = message.headers or {}
         assert headers["Nats-Service-Error-Code"] == "400"
         sentence = headers["Nats-Service-Error"]

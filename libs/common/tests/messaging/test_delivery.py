@@ -197,6 +197,11 @@ async def test_a_failing_subscriber_of_dead_letters_does_not_breed_them(messagin
     event = MessageDeadLettered(service="x", original_subject="y", reason="rejected", error="z", dlq_sequence=1)
     await messaging.publisher.publish(event)
     await eventually(lambda: letters(messaging))
+
+    async def settled() -> bool:
+        return await unsettled(messaging, "EVENTS", "recovery-letters") == 0
+
+    await eventually(settled)
     assert (await messaging.jetstream.stream_info("EVENTS")).state.messages == 1
 
 
@@ -205,5 +210,5 @@ async def add_consumer(messaging: Messaging, durable: str, subject: str) -> None
 
     await messaging.jetstream.add_consumer(
         "EVENTS",
-        ConsumerConfig(durable_name=durable, filter_subject=subject, ack_wait=1.0, max_deliver=30, max_ack_pending=64),
+        ConsumerConfig(durable_name=durable, filter_subject=subject, ack_wait=30, max_deliver=30, max_ack_pending=64),
     )

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 from yaoki.events.agent import ServerStarted
 from yaoki.messaging import Messaging
-from yaoki.testing import eventually
+from yaoki.testing import eventually, patient
 
+from .conftest import shorten_ack_wait
 from .observing import Recorder, letters, stream_messages, unsettled
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     Spawn = Callable[[str], Awaitable["Child"]]
 
 pytestmark = pytest.mark.real
+
+ACK_WAIT_S = 2.0
+MOST_DELIVERIES = 3
+"""To handlers that die: `transient_attempts` of the child's policy."""
 
 
 class Child:
@@ -40,7 +45,7 @@ class Child:
 
     async def ended(self, within: float = 15.0) -> tuple[int, str]:
         """Exit status and standard error."""
-        async with asyncio.timeout(within):
+        async with asyncio.timeout(patient(within)):
             _, errors = await self.process.communicate()
         assert self.process.returncode is not None
         return self.process.returncode, errors.decode()
@@ -75,8 +80,9 @@ async def spawn(provisioned: NatsSettings, server: NatsServer, tmp_path: Path) -
 
 
 async def test_a_message_whose_handler_is_killed_is_delivered_again(
-    messaging: Messaging, spawn: Spawn, started: Build
+    messaging: Messaging, provisioned: NatsSettings, spawn: Spawn, started: Build
 ) -> None:
+    await shorten_ack_wait(provisioned, ACK_WAIT_S)
     child = await spawn("die")
     await messaging.publisher.publish(started("pg-a"))
     status, _ = await child.ended()
@@ -85,24 +91,35 @@ async def test_a_message_whose_handler_is_killed_is_delivered_again(
     messaging.on(durable="recovery-starts", types=(ServerStarted,), handler=handler)
     await messaging.start()
     await eventually(lambda: handler.calls)
-    ((event, envelope, _),) = handler.calls
-    assert (event.member, envelope.deliveries) == ("pg-a", 2)
+    event, envelope, _ = handler.calls[0]
+    assert event.member == "pg-a"
+    assert envelope.deliveries > 1
 
 
 @pytest.mark.timeout(400)  # starts four processes, one after the other
 async def test_a_message_that_kills_every_handler_is_put_aside(
-    messaging: Messaging, spawn: Spawn, started: Build
+    messaging: Messaging, provisioned: NatsSettings, spawn: Spawn, started: Build
 ) -> None:
+    await shorten_ack_wait(provisioned, ACK_WAIT_S)
     await messaging.publisher.publish(started("pg-a"))
-    for delivery in (1, 2, 3):
-        child = await spawn("die")
-        await child.ended()
-        assert f"begin pg-a {delivery}" in child.lines()
-    survivor = await spawn("die")
-    (letter,) = await eventually(lambda: letters(messaging), within=10)
+    begun: list[str] = []
+
+    async def died(child: Child) -> bool:
+        """Whether the message killed it; the other end is a letter."""
+
+        async def settled() -> bool:
+            return child.process.returncode is not None or bool(await letters(messaging))
+
+        await eventually(settled, within=20)
+        begun.extend(line for line in child.lines() if line.startswith("begin"))
+        return child.process.returncode is not None
+
+    while await died(await spawn("die")):
+        # A delivery that no handler saw, because its process was dying, counts as well.
+        assert len(begun) <= MOST_DELIVERIES, begun
+    (letter,) = await letters(messaging)
     assert (letter.headers or {})["yaoki-dlq-reason"] == "max-deliver"
-    assert survivor.process.returncode is None
-    assert not any(line.startswith("begin") for line in survivor.lines())
+    assert 0 < len(begun) <= MOST_DELIVERIES, begun
 
 
 async def test_a_frozen_loop_ends_the_process_with_70_and_its_stacks(
@@ -173,8 +190,8 @@ async def test_a_service_waits_for_a_server_that_is_not_there_yet(
     await eventually(says_so)
     assert not connecting.done()
     await server.start()
-    messaging = await asyncio.wait_for(connecting, 10)
-    assert messaging.healthy() == []
+    messaging = await asyncio.wait_for(connecting, patient(10))
+    await eventually(lambda: messaging.healthy() == [])
     await messaging.stop()
 
 

@@ -18,6 +18,7 @@ from yaoki.provision import (
     provision,
     stream_config,
 )
+from yaoki.testing import patient
 from yaoki.topology import STREAMS, TOPOLOGY
 from yaoki_devstack.nats import NatsServer
 
@@ -49,7 +50,7 @@ async def test_a_dry_run_reports_and_makes_nothing(settings: NatsSettings) -> No
 
 @pytest.mark.real
 async def test_the_event_stream_keeps_everything_for_ever(messaging: Messaging) -> None:
-    reply = await messaging.client.request("$JS.API.STREAM.INFO.EVENTS", b"")
+    reply = await messaging.client.request("$JS.API.STREAM.INFO.EVENTS", b"", timeout=patient(5))
     config = msgspec.json.decode(reply.data)["config"]
     assert config["deny_delete"] is True
     assert config["deny_purge"] is True

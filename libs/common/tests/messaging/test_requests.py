@@ -23,7 +23,7 @@ from yaoki.messaging import Messaging
 from yaoki.messaging.decoding import StrictDecoder
 from yaoki.messaging.examples import example_json
 from yaoki.messaging.serve import HTTP_CODES
-from yaoki.testing import eventually
+from yaoki.testing import eventually, patient
 
 from .observing import Recorder
 
@@ -73,7 +73,7 @@ async def test_errors_arrive_as_what_they_were(
     assert type(caught.value) is kind
     assert caught.value.code == error.code
     assert caught.value.message == f"probe: {error.message}"
-    message = await messaging.client.request("yaoki.api.probe.list", b"{}")
+    message = await messaging.client.request("yaoki.api.probe.list", b"{}", timeout=patient(5))
     assert (message.headers or {})["Nats-Service-Error-Code"] == http
     assert (message.headers or {})["Nats-Service-Error"] == error.message
     assert msgspec.json.decode(message.data) == {"error": error.message, "code": error.code.value}
@@ -85,7 +85,7 @@ async def test_an_unexpected_error_leaks_nothing(messaging: Messaging) -> None:
     with pytest.raises(TransientError) as caught:
         await messaging.request(ListTargets())
     assert caught.value.code is ErrorCode.INTERNAL
-    message = await messaging.client.request("yaoki.api.probe.list", b"{}")
+    message = await messaging.client.request("yaoki.api.probe.list", b"{}", timeout=patient(5))
     answer = message.data.decode() + str(message.headers)
     assert (message.headers or {})["Nats-Service-Error-Code"] == "500"
     assert "see the log of recovery-1, reference " in answer
@@ -130,7 +130,7 @@ async def test_requests_run_side_by_side_up_to_a_limit(messaging: Messaging) -> 
 
     messaging.serve(ListTargets, handler)
     await messaging.start()
-    asking = [asyncio.create_task(messaging.request(ListTargets())) for _ in range(64)]
+    asking = [asyncio.create_task(messaging.request(ListTargets(), timeout_s=patient(30))) for _ in range(64)]
     await eventually(lambda: inside == 64)
     with pytest.raises(TransientError, match="busy"):
         await messaging.request(ListTargets())
@@ -146,7 +146,7 @@ async def test_one_process_answers_under_several_names(messaging: Messaging) -> 
     messaging.serve(AskOrder, raising(RejectedError("not mine")), service="agent-pg-b")
     await messaging.start()
     body = example_json(AskOrder).encode()
-    answer = await messaging.client.request("yaoki.api.agent-pg-a.ask", body)
+    answer = await messaging.client.request("yaoki.api.agent-pg-a.ask", body, timeout=patient(5))
     assert msgspec.json.decode(answer.data)["targets"] == []
     with pytest.raises(RejectedError, match="agent-pg-b: not mine"):
         await messaging.request(good(AskOrder), service="agent-pg-b")
@@ -174,7 +174,7 @@ async def test_a_request_without_reply_subject_harms_nothing(messaging: Messagin
 
 
 async def control(messaging: Messaging, verb: str) -> Any:
-    answer = await messaging.client.request(f"$SRV.{verb}.yaoki-probe", b"")
+    answer = await messaging.client.request(f"$SRV.{verb}.yaoki-probe", b"", timeout=patient(5))
     return msgspec.json.decode(answer.data)
 
 
@@ -194,11 +194,16 @@ async def test_nats_micro_shows_what_to_send_and_counts_errors(messaging: Messag
     with pytest.raises(RejectedError):
         await messaging.request(CheckTarget(target="x"))
     await messaging.request(ListTargets())
-    by_name = {line["name"]: line for line in (await control(messaging, "STATS"))["endpoints"]}
+
+    async def counted() -> dict[str, Any]:
+        """By endpoint; an answer is on its way before its duration is known."""
+        lines = {line["name"]: line for line in (await control(messaging, "STATS"))["endpoints"]}
+        return lines if lines["list"]["average_processing_time"] > 0 else {}
+
+    by_name = await eventually(counted)
     assert (by_name["check"]["num_requests"], by_name["check"]["num_errors"]) == (1, 1)
     assert by_name["check"]["last_error"] == "not_found: no such target"
     assert (by_name["list"]["num_requests"], by_name["list"]["num_errors"]) == (1, 0)
-    assert by_name["list"]["average_processing_time"] > 0
 
 
 async def test_two_instances_share_the_requests(messaging: Messaging, provisioned: NatsSettings) -> None:
@@ -211,7 +216,8 @@ async def test_two_instances_share_the_requests(messaging: Messaging, provisione
         answers = await messaging.client.subscribe(inbox)
         await messaging.client.publish("$SRV.STATS.yaoki-probe", b"", reply=inbox)
         counts = [
-            msgspec.json.decode((await answers.next_msg()).data)["endpoints"][0]["num_requests"] for _ in range(2)
+            msgspec.json.decode((await answers.next_msg(timeout=patient(5))).data)["endpoints"][0]["num_requests"]
+            for _ in range(2)
         ]
         assert sum(counts) == 100
         assert min(counts) > 0
@@ -239,7 +245,7 @@ async def test_only_durable_requests_can_be_stored(messaging: Messaging) -> None
 async def test_live_messages_reach_whoever_listens(messaging: Messaging) -> None:
     listening = await messaging.client.subscribe("yaoki.live.>")
     await messaging.publish_live(("probe", "orders-db"), TargetList(targets=()))
-    message = await listening.next_msg()
+    message = await listening.next_msg(timeout=patient(5))
     assert (message.subject, message.data) == (
         "yaoki.live.probe.orders-db",
         msgspec.json.encode(TargetList(targets=())),

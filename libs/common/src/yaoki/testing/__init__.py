@@ -4,6 +4,6 @@ Delivery, redelivery, reconnects and shutdown are never tested with these: that 
 """
 
 from yaoki.testing.memory import InMemoryKeyValue, InMemoryPublisher, PublishedEvent
-from yaoki.testing.waiting import eventually
+from yaoki.testing.waiting import eventually, patient
 
-__all__ = ["InMemoryKeyValue", "InMemoryPublisher", "PublishedEvent", "eventually"]
+__all__ = ["InMemoryKeyValue", "InMemoryPublisher", "PublishedEvent", "eventually", "patient"]

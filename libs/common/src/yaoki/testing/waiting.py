@@ -18,6 +18,11 @@ _POLL_S = 0.02
 _PATIENCE = float(os.environ.get("YAOKI_PATIENCE", "1"))
 
 
+def patient(seconds: float) -> float:
+    """Return a deadline in seconds, stretched by the environment's YAOKI_PATIENCE: for calls that take a timeout."""
+    return seconds * _PATIENCE
+
+
 @overload
 async def eventually(condition: Callable[[], Awaitable[T]], within: float = ..., *, poll: float = ...) -> T: ...
 
@@ -33,13 +38,13 @@ async def eventually(condition: Callable[[], T | Awaitable[T]], within: float = 
 
     Args:
         condition: Called again and again; may be a coroutine function.
-        within: Deadline, seconds; multiplied by the environment's YAOKI_PATIENCE.
+        within: Deadline, seconds, as of `patient`.
         poll: Pause between two calls, seconds.
 
     Raises:
         AssertionError: The deadline passed; says what the condition returned or asserted last.
     """
-    deadline = time.monotonic() + within * _PATIENCE
+    deadline = time.monotonic() + patient(within)
     while True:
         cause: AssertionError | None = None
         value: T | None = None

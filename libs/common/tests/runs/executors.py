@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from yaoki.runs.actions import Actions
 
 QUICK = ExecutorSettings(look_s=0.1, poll_s=0.2, grace_s=1.0, patience=Patience(grace_s=0.5, cancel_s=1.0, call_s=2.0))
+LONGER_THAN_A_STANDSTILL_S = 3.0
+"""A lease that lapses because the machine stood still is taken over, and idempotent steps are done again."""
 
 
 class InMemory:
@@ -36,7 +38,9 @@ class InMemory:
 
     def executor(self, actions: Actions, instance: str = "recovery-1") -> RunExecutor:
         """One process."""
-        return _executor(instance, self.journal, Workers({"local": LocalWorker(actions)}), self.runs, self.leases)
+        workers = Workers({"local": LocalWorker(actions)})
+        leases = RunLeases(self.leases, ttl_s=LONGER_THAN_A_STANDSTILL_S)
+        return _executor(instance, self.journal, workers, self.runs, leases)
 
 
 def on_nats(messaging: Messaging, actions: Actions, instance: str = "recovery-1") -> RunExecutor:
@@ -46,18 +50,18 @@ def on_nats(messaging: Messaging, actions: Actions, instance: str = "recovery-1"
         NatsJournal(messaging.client, messaging.subjects, source=f"/recovery/{instance}"),
         Workers({"local": LocalWorker(actions)}, remote=lambda name: RemoteWorker(messaging, name)),
         messaging.kv("runs"),
-        messaging.kv("leases"),
+        RunLeases(messaging.kv("leases"), ttl_s=1.0),
     )
 
 
-def _executor(instance: str, journal: Any, workers: Workers, runs: Any, leases: Any) -> RunExecutor:
+def _executor(instance: str, journal: Any, workers: Workers, runs: Any, leases: RunLeases) -> RunExecutor:
     return RunExecutor(
         run_kind="recovery",
         instance=instance,
         journal=journal,
         workers=workers,
         registry=RunRegistry(runs),
-        leases=RunLeases(leases, ttl_s=1.0),
+        leases=leases,
         clock=SystemClock(),
         ids=Uuid7Source(),
         settings=QUICK,

@@ -19,7 +19,7 @@ from yaoki.messaging import Messaging, NatsSettings
 from yaoki.plans import Phase
 from yaoki.provision import provision
 from yaoki.runs import ActionFailedError, ActionResult, NatsJournal, OrderTable, serve_orders
-from yaoki.testing import eventually
+from yaoki.testing import eventually, patient
 from yaoki_devstack.nats import NatsServer
 from yaoki_devstack.process import spawn
 
@@ -114,7 +114,7 @@ async def test_an_executor_that_is_killed_is_replaced_and_nothing_happens_twice(
     before = await _journal(messaging).load("recovery", begin.run_id)
 
     supervising = asyncio.create_task(survivor.supervise())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patient(30)):
         await eventually(lambda: _led_by(messaging, begin.run_id, "recovery-survivor"), within=10.0)
         state = await survivor.finished(begin.run_id)
 
@@ -141,7 +141,7 @@ async def test_two_executors_at_once_do_everything_once(messaging: Messaging, ag
     supervising = [asyncio.create_task(executor.supervise()) for executor in both]
 
     await asyncio.gather(*(executor.start(begin) for executor in both))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         states = await asyncio.gather(*(executor.finished(begin.run_id) for executor in both))
 
     assert {state.ending for state in states} == {Ending.ROLLED_BACK}
@@ -166,7 +166,7 @@ async def test_a_nats_that_is_restarted_in_mid_append_loses_and_doubles_nothing(
                 await eventually(functools.partial(agent.has_done, reached), within=20.0)
                 await own.kill()
                 await own.start()
-            async with asyncio.timeout(40):
+            async with asyncio.timeout(patient(40)):
                 state = await executor.finished(begin.run_id)
 
             assert state.ending is Ending.COMPLETED

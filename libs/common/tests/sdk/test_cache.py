@@ -12,7 +12,7 @@ from yaoki.epoch import Epoch
 from yaoki.flags import Endpoint, Route, RouteState, Switch, caching_key, route_key
 from yaoki.sdk import Cache
 from yaoki.sdk.routes import RouteWatch
-from yaoki.testing import InMemoryKeyValue, eventually
+from yaoki.testing import InMemoryKeyValue, eventually, patient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,9 +31,11 @@ async def publish(
 
 
 @asynccontextmanager
-async def opened(flags: InMemoryKeyValue, server: RedisServer) -> AsyncIterator[Cache]:
+async def opened(flags: InMemoryKeyValue, server: RedisServer, timeout_s: float | None = None) -> AsyncIterator[Cache]:
+    """A cache that gives a server up late, unless told otherwise: the machine may be busy."""
     routes = RouteWatch(flags, "cache")
-    async with Cache(routes, flags, password=server.password) as cache:
+    timeout_s = timeout_s or patient(5)
+    async with Cache(routes, flags, password=server.password, timeout_s=timeout_s) as cache:
         await eventually(lambda: routes.route is not None)
         yield cache
 
@@ -79,7 +81,7 @@ async def test_a_hanging_redis_is_given_up_quickly(redis_server: RedisServer) ->
     """A cache slower than its source is none."""
     flags, source = InMemoryKeyValue(), Source()
     await publish(flags, 1, redis_server)
-    async with opened(flags, redis_server) as cache:
+    async with opened(flags, redis_server, timeout_s=0.25) as cache:
         await redis_server.pause()
 
         assert await cache.get_or_load("key", source.load, ttl_s=60) == b"value"

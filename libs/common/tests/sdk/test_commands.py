@@ -14,6 +14,7 @@ from yaoki.errors import ErrorCode, RejectedError, TransientError, YaokiError
 from yaoki.messaging import Messaging, NatsSettings
 from yaoki.sdk import Yaoki
 from yaoki.sdk.commands import CommandDesk, collect_garbage
+from yaoki.testing import patient
 
 if TYPE_CHECKING:
     from yaoki.plans import JsonObject
@@ -161,9 +162,9 @@ async def test_every_instance_of_an_application_acknowledges(nats_server: NatsSe
             Messaging.connect(settings, service="recovery", instance="recovery-1")
         )
         service = application_service("orders")
-        first = await recovery.gather(warm(), service=service, timeout_s=20)
-        again = await recovery.gather(warm(), service=service, timeout_s=20)
-        pools = await recovery.gather(ResetPools(by="test"), service=service, timeout_s=20)
+        first = await recovery.gather(warm(), service=service, timeout_s=patient(20))
+        again = await recovery.gather(warm(), service=service, timeout_s=patient(20))
+        pools = await recovery.gather(ResetPools(by="test"), service=service, timeout_s=patient(20))
 
     assert set(first.replies) == {"orders-0", "orders-1"}
     assert all(not reply.repeated for reply in first.replies.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,14 @@ async def publish(
 async def cluster() -> AsyncIterator[PostgresCluster]:
     async with PostgresCluster(standbys=1) as cluster:
         await cluster.primary.psql("CREATE TABLE t (i int PRIMARY KEY); GRANT ALL ON t TO yaoki_app", database="app")
+        await eventually(lambda: granted(cluster.standbys[0]), within=20)
         yield cluster
+
+
+async def granted(standby: PostgresServer) -> bool:
+    """Whether the table and the right to write it have arrived at a standby, which a test may promote."""
+    rights = "SELECT has_table_privilege('yaoki_app', to_regclass('t'), 'INSERT')"
+    return await standby.psql(rights, database="app") == "t"
 
 
 @pytest.fixture
@@ -143,8 +151,14 @@ async def test_reads_go_to_the_replica_and_to_the_primary_without_one(
             assert await server_port(connection) == replica.port
 
         await replica.kill()
-        async with database.replica() as connection:
-            assert await server_port(connection) == primary.port
+
+        async def reads_from_the_primary() -> bool:
+            with contextlib.suppress(*CONNECTION_LOST):  # its end may not have been read from the socket yet
+                async with database.replica() as connection:
+                    return await server_port(connection) == primary.port
+            return False
+
+        await eventually(reads_from_the_primary)
 
 
 async def test_a_pool_never_exceeds_its_limit_and_its_queue_has_an_end(

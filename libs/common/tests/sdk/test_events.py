@@ -12,6 +12,7 @@ from yaoki.events.probe import FailureCleared, FailureDetected, FailureType
 from yaoki.messaging import Messaging, NatsSettings
 from yaoki.provision import provision
 from yaoki.sdk import Yaoki
+from yaoki.testing import patient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -44,7 +45,7 @@ def detected(target: str) -> FailureDetected:
 
 
 async def take(events: AsyncIterator[tuple[Event, Envelope]], count: int) -> list[tuple[Event, Envelope]]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         return [await anext(events) for _ in range(count)]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from yaoki.commands.agent import AgentStatus, AgentStatusQuery
 from yaoki.errors import FatalError, TransientError
 from yaoki.messaging import Messaging, NatsSettings
+from yaoki_devstack.waiting import patient
 
 if TYPE_CHECKING:
     from yaoki_devstack.stack import DevStack
@@ -27,7 +28,7 @@ async def wait_for_roles(stack: DevStack) -> None:
     waiting: dict[str, AgentStatus | None] = dict.fromkeys(agents)
     async with Messaging.connect(settings, service="yaoki-cli", instance="up") as messaging:
         try:
-            async with asyncio.timeout(_WITHIN_S):
+            async with asyncio.timeout(patient(_WITHIN_S)):
                 while waiting:
                     for agent in list(waiting):
                         waiting[agent] = await _status(messaging, agent)
@@ -36,7 +37,7 @@ async def wait_for_roles(stack: DevStack) -> None:
                     await asyncio.sleep(_POLL_S)
         except TimeoutError:
             found = "; ".join(f"{agent}: {status or 'no answer'}" for agent, status in waiting.items())
-            raise FatalError(f"not in its role after {_WITHIN_S:g} s: {found}") from None
+            raise FatalError(f"not in its role after {patient(_WITHIN_S):g} s: {found}") from None
 
 
 def _in_role(status: AgentStatus | None) -> bool:
@@ -47,7 +48,7 @@ def _in_role(status: AgentStatus | None) -> bool:
 
 async def _status(messaging: Messaging, agent: str) -> AgentStatus | None:
     try:
-        status: AgentStatus = await messaging.request(AgentStatusQuery(), service=agent, timeout_s=2.0)
+        status: AgentStatus = await messaging.request(AgentStatusQuery(), service=agent, timeout_s=patient(2.0))
     except TransientError:
         return None
     return status

@@ -14,7 +14,8 @@ import httpx
 import psutil
 from yaoki.errors import FatalError
 from yaoki_devstack.process import spawn
-from yaoki_devstack.proctree import kill_until_none, working_under
+from yaoki_devstack.proctree import kill_until_none, send, working_under
+from yaoki_devstack.waiting import patient
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,8 +81,9 @@ class Services:
         Raises:
             FatalError: It ended, or was not ready in time; with the end of its log.
         """
+        within_s = patient(within_s)
         deadline = time.monotonic() + within_s
-        async with httpx.AsyncClient(timeout=1.0) as http:
+        async with httpx.AsyncClient(timeout=patient(1.0)) as http:
             while not await _answers(http, service.ready_url):
                 if not self.processes(service.name):
                     raise FatalError(f"{service.name} ended while starting:\n{self.tail(service.name)}")
@@ -95,8 +97,7 @@ class Services:
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to every process of a service."""
-        for process in self.processes(name):
-            process.send_signal(number)
+        send(self.processes(name), number)
 
     def tail(self, name: str, lines: int = 20) -> str:
         """The end of a service's log."""
@@ -106,9 +107,8 @@ class Services:
     def stop(self, within_s: float = 10.0) -> None:
         """SIGTERM to every service, SIGKILL to what is left after `within_s` seconds. Blocking."""
         everything = working_under(self.directory, _PYTHON)
-        for process in everything:
-            process.send_signal(signal.SIGTERM)
-        psutil.wait_procs(everything, timeout=within_s)
+        send(everything, signal.SIGTERM)
+        psutil.wait_procs(everything, timeout=patient(within_s))
         kill_until_none(lambda: working_under(self.directory, _PYTHON), within=_KILL_S)
 
 

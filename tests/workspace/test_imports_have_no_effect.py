@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from yaoki.testing import patient
 
 PROBE = Path(__file__).with_name("audited_import.py")
 PACKAGES = ("yaoki", "yaoki_devstack", "yaoki_cli", "health_probe", "recovery", "orders", "rescue")
@@ -28,7 +29,7 @@ def import_all(*packages: str, folder: Path) -> dict[str, object]:
         env={"PYTHONPATH": str(folder), "HOME": str(folder), "PATH": ""},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=patient(50),
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from yaoki.testing import patient
 
 ROOT = Path(__file__).parents[2]
 PASSES = "def test_passes(): pass\n"
@@ -29,7 +30,7 @@ def run_session(folder: Path, source: str, *, ci: bool, workers: int = 0) -> sub
         env=env | {"CI": "true" if ci else "", "PATH": "/nonexistent"},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=patient(50),
         check=False,
     )
 

@@ -21,7 +21,7 @@ from yaoki.epoch import Epoch
 from yaoki.flags import Endpoint, Route, RouteState, route_key
 from yaoki.sdk import Cache, Credentials, Database
 from yaoki.sdk.routes import RouteWatch
-from yaoki.testing import InMemoryKeyValue, eventually
+from yaoki.testing import InMemoryKeyValue, eventually, patient
 from yaoki_devstack.ports import lease
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ async def parts(postgres_server: PostgresCluster, redis_server: RedisServer) -> 
     credentials = Credentials(user=known.app_user, password=known.app_password, database=known.database)
     async with (
         Database(RouteWatch(flags, "orders"), credentials) as database,
-        Cache(RouteWatch(flags, "cache"), flags, password=redis_server.password) as cache,
+        Cache(RouteWatch(flags, "cache"), flags, password=redis_server.password, timeout_s=patient(5)) as cache,
     ):
         store = OrderStore(database)
         await store.create_schema()
@@ -92,7 +92,7 @@ async def test_a_warmed_cache_holds_the_newest_orders_as_they_are_answered(
 
     assert await warm(store, cache, limit=2) == 2
 
-    async with httpx.AsyncClient(base_url=url) as http:
+    async with httpx.AsyncClient(base_url=url, timeout=patient(5)) as http:
         shown = await http.get(f"/orders/{keys[2]}")
     assert await cache.get(str(keys[0])) is None
     assert await cache.get(str(keys[1])) is not None
@@ -102,7 +102,7 @@ async def test_a_warmed_cache_holds_the_newest_orders_as_they_are_answered(
 async def test_an_order_is_placed_once_however_often_it_is_sent(url: str) -> None:
     """The client's key makes the repeat harmless."""
     order = {"key": str(uuid4()), "item": "lantern", "quantity": 2}
-    async with httpx.AsyncClient(base_url=url) as http:
+    async with httpx.AsyncClient(base_url=url, timeout=patient(5)) as http:
         first, second = [await http.post("/orders", json=order) for _ in range(2)]
         shown = await http.get(f"/orders/{order['key']}")
         cached = await http.get(f"/orders/{order['key']}")
@@ -125,7 +125,7 @@ async def test_an_order_is_placed_once_however_often_it_is_sent(url: str) -> Non
 )
 async def test_what_is_not_an_order_is_refused_with_its_reason(url: str, body: bytes, names: str) -> None:
     """The answer names the field."""
-    async with httpx.AsyncClient(base_url=url) as http:
+    async with httpx.AsyncClient(base_url=url, timeout=patient(5)) as http:
         response = await http.post("/orders", content=body)
 
     assert response.status_code == 400

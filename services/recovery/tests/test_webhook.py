@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from yaoki.config import Secret, Webhook
 from yaoki.plans import Effect, OutcomeStatus
+from yaoki.testing import patient
 
 from .fakes import HandClock
 from .hand_orders import Service, succeeded
@@ -120,7 +121,7 @@ async def test_what_may_have_happened_is_unknown(
 ) -> None:
     """A refusal did nothing; an error or a lost answer may have. A run asks a person then, and calls nobody twice."""
     one, url = receiver
-    hooks = service(f"{url}{path}", timeout=0.3 if path == "/slow" else 20.0)
+    hooks = service(f"{url}{path}", timeout=patient(0.5) if path == "/slow" else 20.0)
     order = hooks.order({"webhook": "repair", "target": "orders-api"}, effect=Effect.ONCE)
 
     first = await hooks.carry_out(order)

@@ -46,12 +46,16 @@ class ProbedSystem:
 
     Attributes:
         environment: Of the prober, beside what every process of the test has.
+        program: What of the interpreter's arguments starts the prober.
+        pid: Of the prober, in its newest life.
     """
 
     def __init__(self) -> None:
         self.nats = NatsServer()
         self.processes = ProcessGroup(environment={"YAOKI_TEST_SECRET": "redis-secret", "YAOKI_TEST_DB": "app-secret"})
         self.environment: dict[str, str] = {}
+        self.program: tuple[str, ...] = ("-m", "health_probe")
+        self.pid = 0
         self._http = ports.lease()
         self._stack = AsyncExitStack()
 
@@ -89,8 +93,9 @@ class ProbedSystem:
 
     def launch(self, *, fault: str = "") -> None:
         """Start the prober and wait for nothing."""
-        argv = [sys.executable, "-m", "health_probe", "--config", "yaoki.yaml", "--instance", PROBER]
-        self.processes.start(PROBER, argv, {**self.environment, **({"YAOKI_FAULT": fault} if fault else {})})
+        argv = [sys.executable, *self.program, "--config", "yaoki.yaml", "--instance", PROBER]
+        environment = {**self.environment, **({"YAOKI_FAULT": fault} if fault else {})}
+        self.pid = self.processes.start(PROBER, argv, environment)
 
     async def start(self, *states: tuple[str, str]) -> None:
         """Start the prober and wait until each target is in its state."""

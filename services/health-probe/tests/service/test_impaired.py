@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -90,6 +92,13 @@ def http_server(status: Callable[[], int], delay_s: float = 0.0) -> Callable[...
     return serve
 
 
+def slow_targets(port: int) -> dict[str, Any]:
+    """Each has nearly always a probe under way, which times out when the prober stands still; one failure is enough."""
+    url = f"http://127.0.0.1:{port}/"
+    slow = {"kind": "http", "url": url, "unhealthy_after": 1, "interval": "200ms", "timeout": "1500ms"}
+    return {f"slow-{number}": slow for number in range(5)}
+
+
 async def freeze(system: ProbedSystem) -> None:
     """SIGSTOP to the prober for `FROZEN_S`, with a probe under way."""
     since = time.monotonic()
@@ -100,12 +109,9 @@ async def freeze(system: ProbedSystem) -> None:
 async def test_a_frozen_prober_blames_nobody_and_finds_what_broke_meanwhile(
     system: ProbedSystem, redis_server: RedisServer, listening: Any
 ) -> None:
-    """The slow targets have probes under way that time out when the prober wakes; one failure is enough for them."""
     async with listening(http_server(lambda: 200, delay_s=0.7)) as port:
-        url = f"http://127.0.0.1:{port}/"
-        slow = {"kind": "http", "url": url, "unhealthy_after": 1, "interval": "200ms", "timeout": "1500ms"}
         cache = {"kind": "redis", "host": "127.0.0.1", "port": redis_server.port, "password": "env:YAOKI_TEST_SECRET"}
-        targets = {f"slow-{number}": slow for number in range(5)}
+        targets = slow_targets(port)
         system.configure({**targets, "cache": cache}, probe={"self_check": SELF_CHECK})
         await system.start(*((name, "healthy") for name in (*targets, "cache")))
 
@@ -122,6 +128,45 @@ async def test_a_frozen_prober_blames_nobody_and_finds_what_broke_meanwhile(
     assert isinstance(restored, ProberRestored)
     assert "its event loop stood still for" in impaired.reasons[0]
     assert restored.since == impaired.since
+
+
+async def test_a_probe_that_blocks_the_whole_prober_is_nobody_elses_fault(
+    system: ProbedSystem, redis_server: RedisServer, listening: Any
+) -> None:
+    """A defect of one kind stops every other probe; what breaks in that time is told once it goes on."""
+    pipe = system.processes.directory / "pipe"
+    system.program = (str(Path(__file__).with_name("blocking_prober.py")),)
+    async with listening(http_server(lambda: 200, delay_s=0.7)) as port:
+        cache = {"kind": "redis", "host": "127.0.0.1", "port": redis_server.port, "password": "env:YAOKI_TEST_SECRET"}
+        targets = {**slow_targets(port), "defective": {"kind": "blocking", "pipe": str(pipe)}}
+        system.configure({**targets, "cache": cache}, probe={"self_check": SELF_CHECK})
+        await system.start(*((name, "healthy") for name in (*targets, "cache")))
+
+        os.mkfifo(pipe)
+        writer = await eventually(lambda: blocked_reader(pipe), within=30.0)
+        assert writer is not None
+        since = time.monotonic()
+        await redis_server.kill()
+        await eventually(lambda: time.monotonic() - since > FROZEN_S, within=30.0)
+        pipe.unlink()
+        os.close(writer)
+
+        impaired, _ = await wait_told(system, PROBER, "ProberImpaired", "ProberRestored")
+        await wait_told(system, "cache", "TargetSuspected", "FailureDetected")
+        for name in targets:
+            await system.wait_state(name, "healthy")
+            assert await told(system, name) == []
+    assert isinstance(impaired, ProberImpaired)
+    assert "its event loop stood still for" in impaired.reasons[0]
+
+
+def blocked_reader(pipe: Path) -> int | None:
+    """The pipe opened for writing, once somebody waits at its other end."""
+    try:
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError as exc:
+        assert exc.errno == errno.ENXIO  # noqa: PT017 - nobody reads yet
+        return None
 
 
 @pytest.fixture

@@ -264,6 +264,19 @@ slo:
     assert "slo.services.shop.targets[0]" in {one.path for one in found}
 
 
+def test_exactly_one_decides_who_the_master_of_a_redis_group_is(mistakes: Callable[[Any], list[Mistake]]) -> None:
+    """Agents or Sentinel: both would undo each other's failovers, and without either nobody could."""
+    sentinel = "{addresses: ['127.0.0.1:26379'], master: cache}"
+    member = "{r: {agent: r, host: 127.0.0.1}}"
+
+    (neither,) = [one for one in mistakes("redis_groups: {cache: {}}\n") if one.path == "redis_groups.cache.members"]
+    both = mistakes(f"redis_groups: {{cache: {{sentinel: {sentinel}, members: {member}}}}}\n")
+
+    assert "expected at least one member with its agent, or sentinel" in str(neither)
+    assert "found members beside sentinel, expected one of the two" in "\n".join(map(str, both))
+    assert not mistakes(f"redis_groups: {{cache: {{sentinel: {sentinel}}}}}\n")
+
+
 def test_a_replica_of_a_cluster_says_which_member_it_is(mistakes: Callable[[Any], list[Mistake]]) -> None:
     """Otherwise the first member, often the primary, would be probed as a replica."""
     (found,) = [

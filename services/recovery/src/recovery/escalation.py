@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from yaoki.commands.recovery import RunView
+    from yaoki.config.clusters import RedisGroup
     from yaoki.config.model import Config
     from yaoki.events.probe import FailureDetected
     from yaoki.subjects import Subjects
@@ -101,12 +102,24 @@ def _looking_at_servers(config: Config, subjects: Subjects, target: str) -> Sequ
         f"Ask the agent of {name}: nats req {subjects.api(f'agent-{member.agent}', 'status')} '{{}}'"
         for name, member in members.items()
     ]
+    if group in config.redis_groups:
+        lines += _looking_at_sentinels(config.redis_groups[group])
     if cluster in config.postgres_clusters:
         lines.append(
             f"See who holds the lease (never start a server that is not the holder as primary): "
             f"nats kv get clusters {cluster} --raw"
         )
     return lines
+
+
+def _looking_at_sentinels(group: RedisGroup) -> list[str]:
+    if group.sentinel is None:
+        return []
+    return [
+        f"Ask Sentinel {one} who the master is: "
+        f"redis-cli -h {one.host} -p {one.port} sentinel master {group.sentinel.master}"
+        for one in group.sentinel.addresses
+    ]
 
 
 def _looking_at_instances(config: Config, target: str) -> Sequence[str]:

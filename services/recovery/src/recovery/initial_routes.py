@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from recovery.fencing import Fence
     from recovery.ports import Agents, Flags
 
-_BY = "recovery"
+FIRST_ROUTE = "recovery"
 
 
 class InitialRoutes:
@@ -36,7 +36,8 @@ class InitialRoutes:
         self._agents = agents
         self._flags = flags
         self._clock = clock
-        self._missing = {*config.postgres_clusters, *config.redis_groups}
+        guarded = {name for name, group in config.redis_groups.items() if group.sentinel is None}
+        self._missing = {*config.postgres_clusters, *guarded}
 
     @property
     def complete(self) -> bool:
@@ -90,6 +91,6 @@ class InitialRoutes:
                 since=self._clock.now(),
                 reason="first route",
             ),
-            by=_BY,
+            by=FIRST_ROUTE,
         )
         return True

@@ -44,6 +44,7 @@ from recovery.adapters.hands import recovery_hands
 from recovery.adapters.history import NatsRunStarts
 from recovery.adapters.postgres import AsyncpgSessions
 from recovery.adapters.redis import RedisConnections
+from recovery.adapters.sentinel import RedisSentinels
 from recovery.adapters.services import NatsAgents, NatsApplications, NatsProber
 from recovery.clearances import ClearanceStore
 from recovery.cluster_members import ClusterMembers
@@ -58,12 +59,14 @@ from recovery.initial_routes import InitialRoutes
 from recovery.intake import RUN_KIND
 from recovery.maintenance_gate import MaintenanceGate
 from recovery.restorer import Restorer
+from recovery.sentinel_routes import SentinelRoutes
 from recovery.steps.applications import ApplicationSteps
 from recovery.steps.cache import CacheSteps
 from recovery.steps.checks import CheckSteps
 from recovery.steps.database import DatabaseSteps
 from recovery.steps.escalating import EscalationSteps
 from recovery.steps.fallback import FallbackSteps
+from recovery.steps.sentinel import SentinelSteps
 from recovery.steps.sessions import SessionSteps
 from recovery.steps.switches import SwitchSteps
 from recovery.waiting_failures import WaitingFailures
@@ -117,6 +120,7 @@ class _Wiring:
         self._fence = Fence(messaging.kv("clusters"), self._clock)
         self._agents = NatsAgents(messaging)
         self._members = ClusterMembers(config.postgres_clusters, self._agents)
+        self._sentinels = RedisSentinels()
         self._gate = MaintenanceGate(messaging.kv(SLO), messaging.subjects, self._clock)
         self._guards = Guards(config, GuardBook(messaging.kv("runs")), self._clock)
         actions: dict[str, Handler] = {}
@@ -162,6 +166,7 @@ class _Wiring:
             asyncio.create_task(self._look_after_incidents(), name="incidents"),
             asyncio.create_task(self._audit(), name="audit"),
             asyncio.create_task(self._publish_initial_routes(), name="initial routes"),
+            asyncio.create_task(self._follow_sentinels(), name="sentinels"),
             asyncio.create_task(self._restore_service(), name="restorer"),
             asyncio.create_task(self._watch_readiness(reasons), name="readiness"),
         )
@@ -172,6 +177,7 @@ class _Wiring:
             for task in tasks:
                 task.cancel()
             await self._executor.stop()
+            await self._sentinels.close()
 
     def _hold(self, run: RunState, now: datetime, /) -> Hold | None:
         """Planned maintenance and the guards both hold disruptive actions back."""
@@ -189,13 +195,15 @@ class _Wiring:
     def _actions(self) -> dict[str, Handler]:
         config, flags, clock, agents = self._config, self._flags, self._clock, self._agents
         clusters, groups = config.postgres_clusters, config.redis_groups
-        publisher, sessions = self._messaging.publisher, AsyncpgSessions()
+        publisher, sessions, redis = self._messaging.publisher, AsyncpgSessions(), RedisConnections()
+        sentinels = SentinelSteps(groups, sentinels=self._sentinels, clients=redis, flags=flags, clock=clock)
         return {
             **CheckSteps(NatsProber(self._messaging, clock), clock).handlers(),
             **DatabaseSteps(self._members, fence=self._fence, flags=flags, publisher=publisher, clock=clock).handlers(),
             **FallbackSteps(clusters, flags=flags, sessions=sessions, clock=clock).handlers(),
             **CacheSteps(groups, agents=agents, flags=flags, clock=clock).handlers(),
-            **SessionSteps(clusters, groups, flags=flags, sessions=sessions, clients=RedisConnections()).handlers(),
+            **sentinels.handlers(),
+            **SessionSteps(clusters, groups, flags=flags, sessions=sessions, clients=redis).handlers(),
             **ApplicationSteps(NatsApplications(self._messaging)).handlers(),
             **SwitchSteps(flags, self._clearances).handlers(),
             **EscalationSteps(
@@ -274,6 +282,12 @@ class _Wiring:
         while not routes.complete:
             with suppress(YaokiError):  # NATS or an agent is away, or a run has just published: look again
                 await routes.publish()
+            await self._clock.sleep(_LOOK_S)
+
+    async def _follow_sentinels(self) -> None:
+        routes = SentinelRoutes(self._config, sentinels=self._sentinels, flags=self._flags, clock=self._clock)
+        while routes.needed:
+            await routes.look()
             await self._clock.sleep(_LOOK_S)
 
     async def _restore_service(self) -> None:

@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 
     from yaoki.commands.agent import AgentStatus
     from yaoki.commands.recovery import RunView
-    from yaoki.config.clusters import PostgresCluster, RedisGroup
+    from yaoki.config.clusters import PostgresCluster, RedisGroup, Sentinels
+    from yaoki.config.forms import Address
     from yaoki.epoch import Epoch
     from yaoki.events.probe import ProbeResult
     from yaoki.flags import Endpoint, Route, Switch
+
+    from recovery.sentinel import SentinelView
 
 
 class Agents(Protocol):
@@ -105,6 +108,33 @@ class RedisClients(Protocol):
 
         Raises:
             TransientError: The server does not answer; a part of them may be gone.
+        """
+        ...
+
+    async def write_back(self, group: RedisGroup, endpoint: Endpoint) -> None:
+        """Write a key of our own, read it back and delete it.
+
+        Raises:
+            TransientError: The server does not answer, or it takes no key.
+        """
+        ...
+
+
+class SentinelProcesses(Protocol):
+    """The Sentinels of a Redis group. Nothing is promoted but by them."""
+
+    async def views(self, settings: Sentinels) -> list[SentinelView]:
+        """What each of those says that answers and knows the group; empty when none does."""
+        ...
+
+    async def order_failover(self, settings: Sentinels, through: Address) -> None:
+        """Have one of them replace the master, if there are enough of them; returns before it is replaced.
+
+        Raises:
+            NoQuorumError: They are too few; nothing was ordered.
+            NoGoodReplicaError: There is nobody to promote.
+            FailoverRunsError: A failover runs already.
+            TransientError: It does not answer; the order may have been taken.
         """
         ...
 

@@ -23,6 +23,7 @@ from yaoki.config.clusters import (
     RedisAgent,
     RedisGroup,
     RedisMember,
+    Sentinels,
     ServerAgent,
 )
 from yaoki.config.extensions import Extension, Vocabulary, vocabulary
@@ -115,6 +116,7 @@ __all__ = [
     "Scaling",
     "Scope",
     "Secret",
+    "Sentinels",
     "ServerAgent",
     "ServiceLevel",
     "SloSection",

@@ -23,7 +23,27 @@ def check_clusters(context: Context) -> Iterator[Finding]:
         yield from _synchronous(context, path, cluster)
         yield from _members(context, path, cluster, name)
     for name, group in context.config.redis_groups.items():
-        yield from _members(context, f"redis_groups.{name}", group, name)
+        path = f"redis_groups.{name}"
+        yield from _decided(context, path, group)
+        yield from _members(context, path, group, name)
+
+
+def _decided(context: Context, path: str, group: RedisGroup) -> Iterator[Finding]:
+    """Exactly one decides who the master is: two of them would undo each other's failovers."""
+    members = bool(context.names.get(f"{path}.members"))
+    if group.sentinel is None and f"{path}.sentinel" not in context.written and not members:
+        yield Finding(
+            path=f"{path}.members",
+            found="nothing",
+            expected="at least one member with its agent, or sentinel with its addresses",
+        )
+    elif group.sentinel is not None and members:
+        yield Finding(
+            path=f"{path}.members",
+            found="members beside sentinel",
+            expected="one of the two",
+            hint="Sentinel finds the servers by itself, and agents would undo what it decides",
+        )
 
 
 def _lease(path: str, cluster: PostgresCluster) -> Iterator[Finding]:

@@ -99,18 +99,36 @@ class RedisMember(Section, frozen=True, kw_only=True):
     promotable: bool = True
 
 
+class Sentinels(Section, frozen=True, kw_only=True):
+    """The Sentinels that decide who the master of a Redis group is.
+
+    Attributes:
+        addresses: `host:port` of every Sentinel; more than half of them have to answer before anything is believed.
+        master: What they call the group: `sentinel monitor <master> ...`.
+        user: ACL user of the Sentinels; the default user when left out.
+        password: Of that user.
+    """
+
+    addresses: Annotated[tuple[Address, ...], msgspec.Meta(min_length=1)]
+    master: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]+$")]
+    user: str | None = None
+    password: Secret | None = None
+
+
 class RedisGroup(Section, frozen=True, kw_only=True):
-    """A Redis master with its replicas.
+    """A Redis master with its replicas: guarded by agents (`members`), or left to Sentinel (`sentinel`).
 
     Attributes:
         user: ACL user; the default user when left out.
         password: Of the user, and of the replicas to their master.
         members: By name; the first promotable one is the master of a new group.
+        sentinel: Who is asked for a failover, and followed, instead of promoting anybody.
     """
 
     user: str | None = None
     password: Secret | None = None
-    members: Annotated[dict[Name, RedisMember], msgspec.Meta(min_length=1)]
+    members: dict[Name, RedisMember] = msgspec.field(default_factory=dict)
+    sentinel: Sentinels | None = None
 
 
 class Agent(Section, frozen=True, kw_only=True, tag_field="guards"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from yaoki.events.probe import ErrorClass
+
 from health_probe.attempt import Finding, ProbeFailedError, failure_of
 
 if TYPE_CHECKING:
@@ -24,8 +26,11 @@ async def first_well(
     primary, and taking one at random for it would report a standby as a broken primary.
 
     Raises:
-        ProbeFailedError: None is well; tells the first one's reason.
+        ProbeFailedError: None is well; tells the first one's reason. Class `local` when there is nothing to check: who
+            the master is of a group that Sentinel manages is known only once it has been published.
     """
+    if not endpoints:
+        raise ProbeFailedError(ErrorClass.LOCAL, "no master is published yet; recovery does so once Sentinel answers")
     if len(endpoints) == 1:
         return await check_at(phases, endpoints[0])
     attempts = (check_at(phases.fork(), endpoint) for endpoint in endpoints)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _TIMEOUT_S = 2.0
 _BATCH = 1000
+_TTL_S = 60
 
 
 class RedisConnections:
@@ -39,6 +41,16 @@ class RedisConnections:
                     deleted += int(await client.unlink(*keys))
                 if cursor == 0:
                     return deleted
+
+    async def write_back(self, group: RedisGroup, endpoint: Endpoint) -> None:
+        """See `RedisClients.write_back`. The key is one of the probes', which their ACL user may write."""
+        key, nonce = f"yaoki:probe:{secrets.token_hex(8)}", secrets.token_hex(8)
+        async with _client(group, endpoint) as client:
+            await client.set(key, nonce, ex=_TTL_S)
+            read = await client.get(key)
+            await client.delete(key)
+        if read != nonce.encode():
+            raise TransientError(f"Redis at {endpoint.host}:{endpoint.port} did not give back the key that it took")
 
 
 @asynccontextmanager

@@ -98,5 +98,7 @@ class SessionSteps:
             raise PreconditionFailedError(f"the route of {name!r} is cut; there is no primary now")
         if route is not None and route.primary is not None:
             return route.primary
+        if not members:
+            raise PreconditionFailedError(f"the master of {name!r} is not known yet; Sentinel has not been heard")
         member, (host, port) = next(iter(members.items()))
         return Endpoint(member=member, host=host, port=port)

@@ -274,7 +274,6 @@ def test_exactly_one_decides_who_the_master_of_a_redis_group_is(mistakes: Callab
 
     assert "expected at least one member with its agent, or sentinel" in str(neither)
     assert "found members beside sentinel, expected one of the two" in "\n".join(map(str, both))
-    assert not mistakes(f"redis_groups: {{cache: {{sentinel: {sentinel}}}}}\n")
 
 
 def test_a_replica_of_a_cluster_says_which_member_it_is(mistakes: Callable[[Any], list[Mistake]]) -> None:

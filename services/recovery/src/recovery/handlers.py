@@ -15,7 +15,7 @@ from yaoki.commands.recovery import (
     SteerRun,
     WaitingView,
 )
-from yaoki.errors import ErrorCode, RejectedError
+from yaoki.errors import ErrorCode, RejectedError, TransientError
 from yaoki.events.probe import (
     FailureCleared,
     FailureDetected,
@@ -23,6 +23,7 @@ from yaoki.events.probe import (
     TargetFlapping,
 )
 from yaoki.runs import Steering
+from yaoki.runs.errors import ResourceBusyError
 from yaoki.telemetry import get_logger
 
 from recovery import metrics
@@ -131,10 +132,20 @@ class OrderHandlers:
         return self._accepted(order_id, run_id)
 
     async def on_run_ordered(self, order: RunChain, envelope: Envelope) -> None:
-        """Carry a stored order out."""
+        """Carry a stored order out.
+
+        Raises:
+            TransientError: Another run works on the same servers. The order is delivered again after a growing pause,
+                and put aside with this reason when that run has not ended after about a quarter of an hour: nobody
+                expects it any more then.
+        """
         order_id = as_token(order.order_id or envelope.id.lower())
         run_id = as_token(f"order-{order_id}")
-        await self._executor.start(order_run(self._config, order, run_id=run_id, at=envelope.time))
+        try:
+            await self._executor.start(order_run(self._config, order, run_id=run_id, at=envelope.time))
+        except ResourceBusyError as busy:
+            waits = f"the order of {order.by} for {order.target!r} waits for the end of run {busy.run_id}"
+            raise TransientError(waits, code=ErrorCode.CONFLICT) from busy
 
     async def list(self, _request: ListRuns) -> RunList:
         """All unfinished runs, and the failures that wait for their end."""

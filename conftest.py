@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+import structlog
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -63,6 +64,22 @@ def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
     if IN_CI and report.outcome == "skipped":
         report.outcome = "failed"
         report.longrepr = f"skipped, and CI runs every test: {report.longreprtext or report.longrepr}"
+
+
+@pytest.fixture(autouse=True)
+def plain_log() -> None:
+    """Log as structlog does, but with plain tracebacks: one in colours with all locals holds a loop up for seconds."""
+    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.StackInfoRenderer(),
+            structlog.dev.set_exc_info,
+            structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
+            renderer,
+        ]
+    )
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from yaoki_cli.break_glass import break_glass
 from yaoki_cli.check import decoded, look, show
 from yaoki_cli.local.guide import guide
 from yaoki_cli.local.system import LocalSystem
+from yaoki_cli.plans import app as plan_app
 from yaoki_cli.provisioning import provision_from
 
 LOCAL = Path(".yaoki/local")
@@ -28,6 +29,7 @@ app = cyclopts.App(
     version_flags=(),
     result_action="return_value",
 )
+app.command(plan_app)
 _console = Console(highlight=False)
 _errors = Console(stderr=True, highlight=False)
 

@@ -12,6 +12,7 @@ from yaoki.docs.asyncapi import asyncapi_document
 from yaoki.docs.configuration import SCHEMA_PATH, configuration_page, configuration_schema
 from yaoki.docs.events import events_page
 from yaoki.docs.metrics import metrics_page
+from yaoki.docs.plans import PLAN_SCHEMA_PATH, plan_schema, plans_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +22,9 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/asyncapi.json": asyncapi_document,
     "docs/configuration.md": configuration_page,
     "docs/metrics.md": metrics_page,
+    "docs/plans.md": plans_page,
     SCHEMA_PATH: configuration_schema,
+    PLAN_SCHEMA_PATH: plan_schema,
 }
 _SHOWN_LINES = 12
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from health_probe.agent import processes
 from health_probe.agent.addresses import ServerAddress
 from health_probe.agent.announcer import Announcer
 from health_probe.agent.grants import GrantBook
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from health_probe.agent.peers import Answers
     from yaoki.epoch import Epoch
     from yaoki.leases import ClusterLease
+    from yaoki.messaging.ports import Entry
 
 MEMBERS = {name: Member(agent=f"agent-{name}", host="h", port=1) for name in ("pg-a", "pg-b")}
 LEASE = LeaseSettings(ttl=3.0, margin=1.0)
@@ -55,6 +57,21 @@ class SlowBucket(InMemoryKeyValue):
         raise TransientError("the answer was lost")
 
 
+class FatalBucket(InMemoryKeyValue):
+    """Once armed, the server is dead when the answer to a read arrives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.armed_for: Path | None = None
+
+    @override
+    async def get(self, key: str) -> Entry | None:
+        entry = await super().get(key)
+        if self.armed_for is not None:
+            assert not processes.kill_all(self.armed_for)
+        return entry
+
+
 class Alone:
     """A watchdog, a failsafe and the peers of a member without others."""
 
@@ -70,7 +87,7 @@ class Alone:
         return False
 
 
-def build_guard(directory: Path) -> PostgresGuard:
+def build_guard(directory: Path, watchdog: WatchdogClient | None = None) -> PostgresGuard:
     """Of a server that was never started."""
     sql = PostgresSql(ServerAddress("127.0.0.1", 1), user="postgres", password=None, database="postgres")
     return PostgresGuard(
@@ -91,7 +108,7 @@ def build_guard(directory: Path) -> PostgresGuard:
         lineage=Lineage(directory / "lineage.json", directory / "data"),
         sql=sql,
         observer=Observer(sql, interval_s=1.0),
-        watchdog=WatchdogClient(directory / "data", directory, lambda: None),
+        watchdog=watchdog or WatchdogClient(directory / "data", directory, lambda: None),
         book=GrantBook(directory / "grants.json"),
         announcer=Announcer(Uuid7Source()),
     )
@@ -152,3 +169,32 @@ async def test_a_claim_on_its_way_counts_as_holding_the_lease(tmp_path: Path) ->
     with pytest.raises(TransientError, match="lost"):
         await claim
     await eventually(lambda: not guard.holds(), within=1)
+
+
+async def test_a_crash_in_the_middle_of_a_round_is_left_to_recovery(tmp_path: Path) -> None:
+    """Between looking for a crash and acting the record is read; who dies meanwhile is not started again."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "PG_VERSION").write_text("18\n")
+    program = tmp_path / "postgres"
+    program.write_text("#!/bin/sh\nexec tail -f /dev/null\n")
+    program.chmod(0o755)
+    watchdog = WatchdogClient(data, tmp_path, lambda: None)
+    guard, bucket = build_guard(tmp_path, watchdog), FatalBucket()
+    leadership = connect(guard, bucket, tmp_path)
+    await watchdog.attach()
+    await leadership.take(founding("orders", "pg-a", ttl_s=60, margin_s=1.0, members=MEMBERS), over=0)
+    try:
+        await guard.reconcile()
+        assert guard.node.postmaster() is not None
+
+        bucket.armed_for = data
+        for _ in range(3):
+            await guard.reconcile()
+
+        assert guard.node.working() == frozenset()
+        assert guard.life.renounced() is not None
+        assert leadership.permit is None
+    finally:
+        processes.kill_all(data)
+        await watchdog.quit()

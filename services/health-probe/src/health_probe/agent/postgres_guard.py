@@ -182,11 +182,14 @@ class PostgresGuard:
         if not self.post.manned:
             await self.watchdog_lost()
         async with self.turn:
-            await self.life.notice_crash()
+            await self.life.notice(alive=self.node.postmaster() is not None)
             if self._claims is not None:
                 await self._claims.read()
             view = await self.observer.look() if self.node.postmaster() is not None else None
-            local = await self._local(view)
+            local = self._local(view)
+            if await self.life.notice(alive=local.postmaster):
+                self.wake.set()  # it crashed during these looks: look again, at a lease that is given up
+                return
             holder = self._holder_address()
             if self._stands_aside():
                 return
@@ -199,7 +202,7 @@ class PostgresGuard:
         """Whether somebody else is at the server: a fence, an order to stop, a rewind or clone."""
         return self.life.stopping or self._stopped or self.rejoining()
 
-    async def _local(self, view: ServerView | None) -> Local:
+    def _local(self, view: ServerView | None) -> Local:
         processes = self.node.working()
         role = Role.UNKNOWN if view is None else Role.STANDBY if view.in_recovery else Role.PRIMARY
         promotable = {name for name, member in self.members.items() if member.promotable}

@@ -96,12 +96,17 @@ class ServerLife:
         """Its end, which follows, is no crash."""
         self._alive = False
 
-    async def notice_crash(self) -> None:
-        """A server that was there and has no postmaster any more: nobody of it may go on."""
-        alive = self._node.postmaster() is not None
-        if self._alive and not alive:
+    async def notice(self, *, alive: bool) -> bool:
+        """Take note of whether there is a postmaster. True: there was one and it crashed; nobody of it goes on.
+
+        What is decided from a look at the server has to pass its `alive` here first: with the lease still held, a
+        server that crashed unnoticed would simply be started again, behind the back of recovery.
+        """
+        crashed = self._alive and not alive
+        if crashed:
             await self.stopped("crashed")
         self._alive = alive
+        return crashed
 
     async def fence(self, reason: str) -> None:
         """Kill everything of the server and return when nobody is left, however long that takes."""

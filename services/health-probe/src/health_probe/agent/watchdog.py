@@ -122,10 +122,16 @@ class WatchdogClient:
         return await self._ask({"op": "release"})
 
     async def quit(self) -> None:
-        """End the watchdog; it stays, and stays armed, when something that may write still runs."""
+        """End the watchdog; it stays, and stays armed, when something that may write still runs.
+
+        One that this process started is gone, with its lock, when this returns.
+        """
         self._closing = True
         if self.connected:
-            await self._ask({"op": "quit"})
+            state = await self._ask({"op": "quit"})
+            if state.ok and self._child is not None:
+                with suppress(subprocess.TimeoutExpired):
+                    await asyncio.to_thread(self._child.wait, _ANSWER_S)
         await self.close()
 
     async def close(self) -> None:

@@ -97,9 +97,17 @@ def outcome_of(ballots: Collection[Ballot], quorum: int) -> Outcome:
     """What the ballots of all configured vantages amount to."""
     failed = sum(ballot is Ballot.FAILED for ballot in ballots)
     well = sum(ballot is Ballot.WELL for ballot in ballots)
+    return outcome(failed, well, vantages=len(ballots), quorum=quorum)
+
+
+def outcome(failed: int, well: int, *, vantages: int, quorum: int) -> Outcome:
+    """What so many votes for `failed` and for `well` amount to, where `vantages` could vote.
+
+    The one rule of quorums: of verdicts, and of the minutes of a service level.
+    """
     if failed >= quorum:
         return Outcome.FAILED
-    return Outcome.WELL if len(ballots) - well < quorum else Outcome.UNDECIDED
+    return Outcome.WELL if vantages - well < quorum else Outcome.UNDECIDED
 
 
 def quorum_since(moments: Iterable[datetime], needed: int) -> datetime:

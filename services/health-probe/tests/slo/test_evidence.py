@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import msgspec
+from health_probe.quorum import Outcome, outcome_of
+from health_probe.slo.book import TargetEvidence
 from health_probe.slo.evidence import (
     COVERED,
     Outage,
+    Panel,
     Sight,
     Span,
     Track,
@@ -19,10 +22,15 @@ from health_probe.slo.minutes import Seen
 from health_probe.slo.moments import Period
 from hypothesis import given
 from hypothesis import strategies as st
+from yaoki.events.probe import Ballot
 
 LENGTH = 12
 PERIOD = Period(0, LENGTH)
 END_S = LENGTH * 60
+ALONE = Panel(("a",), 1)
+VANTAGES = ("a", "b", "c")
+THREE = Panel(VANTAGES, 2)
+WHOLE = (Span(0, END_S),)
 
 seconds = st.integers(-60, END_S + 60).map(float)
 spans = st.tuples(seconds, seconds).map(lambda pair: Span(min(pair), max(pair)))
@@ -37,6 +45,10 @@ outages = st.lists(
 )
 
 
+found_by_vantage = st.dictionaries(st.sampled_from(VANTAGES), tracks, max_size=3)
+panels = st.integers(1, 3).map(lambda quorum: Panel(VANTAGES, quorum))
+
+
 def second_by_second(minute: int, spans: tuple[Span, ...]) -> list[bool]:
     """Whether each second of a minute lies in one of the spans; the reference for the painting."""
     return [
@@ -44,10 +56,12 @@ def second_by_second(minute: int, spans: tuple[Span, ...]) -> list[bool]:
     ]
 
 
-@given(st.dictionaries(st.sampled_from(["a", "b", "c"]), tracks, max_size=3), outages)
-def test_no_minute_is_up_with_a_hole_or_a_failure_in_it(found: dict[str, Track], failures: list[Outage]) -> None:
+@given(found_by_vantage, outages, panels)
+def test_no_minute_is_up_with_a_hole_or_a_failure_in_it(
+    found: dict[str, Track], failures: list[Outage], panel: Panel
+) -> None:
     """Up needs every second covered and no outage; an outage needs nothing else to make it down."""
-    states = conclude(found, failures, PERIOD)
+    states = conclude(found, failures, panel, PERIOD)
 
     covered = tuple(span for track in found.values() for span in track.covered)
     for minute in range(LENGTH):
@@ -61,30 +75,56 @@ def test_no_minute_is_up_with_a_hole_or_a_failure_in_it(found: dict[str, Track],
             assert all(second_by_second(minute, merged(covered)))
 
 
-@given(st.dictionaries(st.sampled_from(["a", "b", "c"]), tracks, max_size=3), outages)
-def test_evidence_that_says_nothing_is_unknown(found: dict[str, Track], failures: list[Outage]) -> None:
+@given(found_by_vantage, outages, panels)
+def test_evidence_that_says_nothing_is_unknown(found: dict[str, Track], failures: list[Outage], panel: Panel) -> None:
     """Without a failure and without cover nobody can say anything."""
-    states = conclude(found, failures, PERIOD)
+    states = conclude(found, failures, panel, PERIOD)
 
-    blind = conclude({}, failures, PERIOD)
+    blind = conclude({}, failures, panel, PERIOD)
     assert all(state in {Seen.DOWN, Seen.UNKNOWN} for state in blind)
     assert all(state == Seen.DOWN for state, alone in zip(states, blind, strict=True) if alone == Seen.DOWN)
 
 
-@given(st.lists(spans, max_size=5))
-def test_one_vantage_of_three_cannot_make_a_minute_down(failing: list[Span]) -> None:
-    """More than half of those that looked have to agree."""
-    whole = (Span(0, END_S),)
-    found = {
-        "a": Track(covered=whole, failing=merged(failing)),
-        "b": Track(covered=whole, healthy=whole),
-        "c": Track(covered=whole, healthy=whole),
+@given(st.lists(st.sampled_from([Ballot.FAILED, Ballot.WELL, Ballot.UNKNOWN]), min_size=1, max_size=5), st.data())
+def test_a_minute_is_what_the_verdict_would_be(votes: list[Ballot], data: st.DataObject) -> None:
+    """By the quorum that is configured: of vantages that all looked, failed or were dark for the whole time."""
+    quorum = data.draw(st.integers(1, len(votes)))
+    shown = {
+        Ballot.FAILED: Track(covered=WHOLE, failing=WHOLE),
+        Ballot.WELL: Track(covered=WHOLE, healthy=WHOLE),
+        Ballot.UNKNOWN: Track(),
     }
+    named = {f"v{number}": vote for number, vote in enumerate(votes)}
+    found = {vantage: shown[vote] for vantage, vote in named.items()}
 
-    assert Seen.DOWN not in conclude(found, [], PERIOD)
-    assert conclude(found | {"b": found["a"]}, [], PERIOD).count(Seen.DOWN) == conclude(
-        {"a": found["a"]}, [], PERIOD
-    ).count(Seen.DOWN)
+    states = decide(conclude(found, [], Panel(tuple(named), quorum), PERIOD))
+
+    expected = {Outcome.FAILED: Seen.DOWN, Outcome.WELL: Seen.UP, Outcome.UNDECIDED: Seen.UNKNOWN}
+    assert states == bytes([expected[outcome_of(votes, quorum)]] * LENGTH)
+
+
+def test_a_configured_quorum_decides_in_the_ledger_too() -> None:
+    """One vantage of three sees a failure: with a quorum of one that is an outage, with two or three it is none."""
+    well = Track(covered=WHOLE, healthy=WHOLE)
+    found = {"a": Track(covered=WHOLE, failing=(Span(130, 170),)), "b": well, "c": well}
+
+    assert conclude(found, [], Panel(VANTAGES, 1), Period(1, 4)) == bytes([COVERED, Seen.DOWN, COVERED])
+    for quorum in (2, 3):
+        assert Seen.DOWN not in conclude(found, [], Panel(VANTAGES, quorum), PERIOD)
+
+
+def test_what_one_vantage_of_three_says_alone_proves_nothing() -> None:
+    """Neither that it failed nor that it was well, while the other two are dark."""
+    for said in (Track(covered=WHOLE, healthy=WHOLE), Track(covered=WHOLE, failing=WHOLE)):
+        assert conclude({"a": said}, [], THREE, PERIOD) == bytes([Seen.UNKNOWN] * LENGTH)
+
+
+def test_a_view_from_a_vantage_that_does_not_watch_the_target_counts_for_nothing() -> None:
+    """One that was taken out of the configuration leaves its last view behind."""
+    evidence = TargetEvidence(60.0, ALONE)
+    evidence.see("gone", Sight(at=60, observed_since=0, since=0), 1.0)
+
+    assert (evidence.tracks, evidence.late) == ({}, [])
 
 
 sights = st.lists(
@@ -147,9 +187,9 @@ def test_a_silent_prober_makes_minutes_unknown_until_it_proves_that_it_looked() 
     stopped = cut.seeing(Sight(at=600, observed_since=590, since=0), 60)
     minutes = Period(0, 10)
 
-    assert decide(conclude({"a": cut}, [], minutes)) == bytes([Seen.UP, *[Seen.UNKNOWN] * 9])
-    assert decide(conclude({"a": back}, [], minutes)) == bytes([Seen.UP] * 10)
-    assert decide(conclude({"a": stopped}, [], minutes)) == bytes([Seen.UP, *[Seen.UNKNOWN] * 9])
+    assert decide(conclude({"a": cut}, [], ALONE, minutes)) == bytes([Seen.UP, *[Seen.UNKNOWN] * 9])
+    assert decide(conclude({"a": back}, [], ALONE, minutes)) == bytes([Seen.UP] * 10)
+    assert decide(conclude({"a": stopped}, [], ALONE, minutes)) == bytes([Seen.UP, *[Seen.UNKNOWN] * 9])
 
 
 def test_a_failure_without_an_event_is_one_all_the_same() -> None:
@@ -164,7 +204,7 @@ def test_a_failure_without_an_event_is_one_all_the_same() -> None:
     ):
         track = track.seeing(sight, 90)
 
-    assert decide(conclude({"a": track}, [], Period(0, 6))) == bytes([1, 2, 2, 2, 1, 1])
+    assert decide(conclude({"a": track}, [], ALONE, Period(0, 6))) == bytes([1, 2, 2, 2, 1, 1])
 
 
 def test_a_minute_waits_while_somebody_suspects_a_failure_in_it() -> None:

@@ -15,7 +15,7 @@ from yaoki.maintenance import BUCKET as SLO
 from yaoki.testing import eventually
 
 from .conftest import START
-from .world import TARGET, FixedClock, World, whole_minute
+from .world import TARGET, VANTAGE, FixedClock, World, whole_minute
 
 if TYPE_CHECKING:
     from health_probe.slo.main import Parts
@@ -68,7 +68,7 @@ async def test_late_evidence_corrects_the_past_and_says_so(world: World, clock: 
             ("2026-11-02T03:01:00Z", 1, "unknown", "up"),
             ("2026-11-02T03:04:00Z", 3, "unknown", "up"),
         }
-        assert all(c["by"] == "slo-1" and c["cause"] in {"i-1", "prober-1"} for c in corrections)
+        assert all(c["by"] == "slo-1" and c["cause"] in {"i-1", VANTAGE} for c in corrections)
         again = len(corrections)
         await world.round(parts)
         assert len(await world.events("LedgerCorrected")) == again, "the same evidence corrects once"

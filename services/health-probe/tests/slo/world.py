@@ -45,6 +45,7 @@ slo:
     orders: {{targets: [orders-api]}}
 """
 TARGET = "orders-api"
+VANTAGE = "test"
 
 
 class World:
@@ -69,7 +70,7 @@ class World:
             target=TARGET,
             kind="http",
             region="test",
-            vantage="prober-1",
+            vantage=VANTAGE,
             failure_type=FailureType.EXTERNAL_SERVICE,
             state=state,
             since=at if failed else (observed_since or at),
@@ -83,7 +84,7 @@ class World:
             observed_since=observed_since,
         )
         record = msgspec.structs.replace(record, **more)
-        await self.hand.kv(BUCKET).put(record_key(TARGET, "prober-1"), msgspec.json.encode(record))
+        await self.hand.kv(BUCKET).put(record_key(TARGET, VANTAGE), msgspec.json.encode(record))
 
     async def fail(self, incident: str, first_failed_at: datetime) -> None:
         """A prober publishes a failure."""
@@ -234,7 +235,7 @@ def _said(incident: str) -> dict[str, Any]:
         "target": TARGET,
         "target_kind": "http",
         "region": "test",
-        "vantage": "prober-1",
+        "vantage": VANTAGE,
         "failure_type": FailureType.EXTERNAL_SERVICE,
         "incident_id": incident,
     }

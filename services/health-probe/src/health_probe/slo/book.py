@@ -13,7 +13,7 @@ import msgspec
 from yaoki.commands.probe import TargetHealth
 from yaoki.events.probe import FailureCleared, FailureDetected, ProbeStatus
 
-from health_probe.slo.evidence import KEPT_S, Outage, Sight, Span, Track
+from health_probe.slo.evidence import KEPT_S, Outage, Panel, Sight, Span, Track
 from health_probe.slo.moments import MINUTE_S
 from health_probe.slo.responses import Responses, measured
 
@@ -46,10 +46,12 @@ class TargetEvidence:
 
     Args:
         patience_s: How far apart two of its results may be; later than that none is expected any more.
+        panel: Whose views count.
     """
 
-    def __init__(self, patience_s: float) -> None:
+    def __init__(self, patience_s: float, panel: Panel) -> None:
         self.patience_s = patience_s
+        self.panel = panel
         self.tracks: dict[str, Track] = {}
         self.outages: dict[str, Outage] = {}
         self.samples: dict[int, Responses] = {}
@@ -57,7 +59,9 @@ class TargetEvidence:
         self.changed_outages: set[str] = set()
 
     def see(self, vantage: str, sight: Sight, response_ms: float) -> None:
-        """Take a view in; one that is known already changes nothing."""
+        """Take a view in; one that is known already changes nothing, nor does one from anywhere else."""
+        if vantage not in self.panel.vantages:
+            return
         before = self.tracks.get(vantage, Track())
         track = before.seeing(sight, self.patience_s)
         if track is before:
@@ -101,11 +105,11 @@ class Book:
     """Evidence about all targets.
 
     Args:
-        patience_s: By target, as `TargetEvidence` takes it; other targets are none of ours.
+        targets: Evidence by target; other targets are none of ours.
     """
 
-    def __init__(self, patience_s: Mapping[str, float]) -> None:
-        self.targets = {name: TargetEvidence(patience) for name, patience in patience_s.items()}
+    def __init__(self, targets: Mapping[str, TargetEvidence]) -> None:
+        self.targets = dict(targets)
 
     def see(self, view: SeenHealth) -> None:
         """Take a health view in. A result that was the prober's own fault proves nothing."""

@@ -153,7 +153,8 @@ class Keeper:
             minute += length
 
     def _conclude(self, period: Period) -> bytes:
-        return conclude(self._evidence.tracks, self._evidence.outages.values(), period)
+        evidence = self._evidence
+        return conclude(evidence.tracks, evidence.outages.values(), evidence.panel, period)
 
     def _samples(self, period: Period) -> Responses:
         total = Responses()

@@ -2,9 +2,10 @@
 
 What proves a minute:
 
-- *up*: results cover all of it without a hole (`observed_since` of the views), and no failure touches it;
-- *down*: a failure touches it: from `first_failed_at` to its clearing, by the events, or by the views of more than
-  half of the vantages that looked (a failure whose event is suppressed is still a failure);
+- *down*: a failure touches it: from `first_failed_at` to its clearing, by the events, or by the views of a quorum of
+  vantages (a failure whose event is suppressed is still a failure);
+- *up*: no failure touches it, results cover all of it without a hole (`observed_since` of the views), and so many
+  vantages looked and saw no failure that the others could not make up a quorum;
 - *unknown*: neither; it counts as down.
 
 A minute is decided when every live vantage has looked past its end and none of them suspects a failure that began
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from health_probe.quorum import Outcome, outcome
 from health_probe.slo.minutes import Seen
 from health_probe.slo.moments import MINUTE_S, Period
 
@@ -31,6 +33,18 @@ COVERED: Final = 4
 
 KEPT_S: Final = 2 * 86_400
 """Evidence that is older is forgotten; what it proved stands in the ledger."""
+
+
+class Panel(msgspec.Struct, frozen=True):
+    """Whose views of a target count.
+
+    Attributes:
+        vantages: Each has one vote.
+        quorum: Votes that make a failure.
+    """
+
+    vantages: tuple[str, ...]
+    quorum: int
 
 
 class Outage(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,8 +140,8 @@ def merged(spans: Iterable[Span]) -> tuple[Span, ...]:
     return tuple(result)
 
 
-def conclude(tracks: Mapping[str, Track], outages: Iterable[Outage], period: Period) -> bytes:
-    """A `Seen`, or COVERED, for each minute of the period, by all that is known."""
+def conclude(tracks: Mapping[str, Track], outages: Iterable[Outage], panel: Panel, period: Period) -> bytes:
+    """A `Seen`, or COVERED, for each minute of the period, by all that is known; `tracks` are those of the panel."""
     length = len(period)
     covered = _whole(merged(span for track in tracks.values() for span in track.covered), period)
     weak, looking, failing = [0] * length, [0] * length, [0] * length
@@ -135,15 +149,18 @@ def conclude(tracks: Mapping[str, Track], outages: Iterable[Outage], period: Per
         looked, well = _touched(track.covered, period), _whole(track.healthy, period)
         failed = _touched(track.failing, period)
         for at in range(length):
-            looking[at] += looked[at]
+            looking[at] += looked[at] and not failed[at]
             weak[at] += looked[at] and not well[at]
             failing[at] += failed[at]
     down = _touched([Span(o.start, o.end if o.end is not None else period.end * MINUTE_S) for o in outages], period)
+    votes = [
+        outcome(failing[at], looking[at], vantages=len(panel.vantages), quorum=panel.quorum) for at in range(length)
+    ]
     return bytes(
         Seen.DOWN
-        if down[at] or 2 * failing[at] > looking[at]
+        if down[at] or votes[at] is Outcome.FAILED
         else (COVERED if weak[at] else Seen.UP)
-        if covered[at]
+        if covered[at] and votes[at] is Outcome.WELL
         else Seen.UNKNOWN
         for at in range(length)
     )

@@ -22,7 +22,7 @@ from yaoki.telemetry import setup_telemetry
 from health_probe.adapters.slo_feeds import Feeds
 from health_probe.slo import metrics
 from health_probe.slo.alarms import Alarms
-from health_probe.slo.book import Book
+from health_probe.slo.book import Book, TargetEvidence
 from health_probe.slo.bookkeeper import Bookkeeper
 from health_probe.slo.desk import MaintenanceDesk
 from health_probe.slo.entries import Head
@@ -32,7 +32,7 @@ from health_probe.slo.ledger import Ledger, Shelf
 from health_probe.slo.levels import Levels
 from health_probe.slo.moments import MINUTE_S
 from health_probe.slo.recovery_points import RecoveryPoints, synchronous_clusters
-from health_probe.slo.services import patience_s, service_levels
+from health_probe.slo.services import panel_of, patience_s, service_levels
 from health_probe.slo.term import Term
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ async def wire(config: Config, messaging: Messaging, clock: Clock) -> Parts:
         clock=clock,
     )
     head = await _patiently(Shelf(slo, "head", Head).read) or Head(minute=0)
-    book = Book({target: patience_s(config, target) for target in targets})
+    book = Book({target: TargetEvidence(patience_s(config, target), panel_of(config, target)) for target in targets})
     book.remember(head.outages)
     points = RecoveryPoints(synchronous_clusters(config), head.degraded)
     bookkeeper = Bookkeeper(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from yaoki.events.probe import Ballot
@@ -147,11 +148,14 @@ class Judge:
         )
 
     def _well_as_of(self, name: str) -> datetime | None:
-        """The newest moment at which enough vantages had seen the target well; None when they do not."""
+        """Since when enough vantages have seen the target well, by the beginning of each newest probe; None: too few.
+
+        An answer may lie long before the end of its probe, when the prober was busy: what it proves is its beginning.
+        """
         case = self._cases[name]
         newest = sorted(
             (
-                sighting.view.checked_at
+                sighting.view.checked_at - timedelta(milliseconds=sighting.view.last.response_ms)
                 for sighting in self._board.sightings(name)
                 if sighting.view is not None and ballot_of(sighting, case.thresholds, case.timeout_s) is Ballot.WELL
             ),

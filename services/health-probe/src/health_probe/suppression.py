@@ -68,7 +68,7 @@ class Dependency(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         since: When it entered its standing, UTC.
-        checked_at: When the newest result behind its standing ended, UTC.
+        checked_at: When the probe began that the newest result behind its standing came of, UTC: it proves that moment.
     """
 
     name: str

@@ -28,7 +28,7 @@ from yaoki.events.probe import ErrorClass, FailureType, ProbeResult, ProbeStatus
 from yaoki.testing import InMemoryKeyValue, InMemoryPublisher
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Coroutine, Mapping
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 THRESHOLDS = Thresholds(unhealthy_after=2, healthy_after=2, interval_s=1e9, suspect_interval_s=1e9)
@@ -76,11 +76,16 @@ class AwayPublisher(InMemoryPublisher):
 
 
 class World:
-    """What survives a prober: the bucket and the stream."""
+    """What survives a prober: the bucket and the stream.
+
+    Attributes:
+        began: From when on results are dated, one a second.
+    """
 
     def __init__(self) -> None:
         self.health = InMemoryKeyValue()
         self.publisher = AwayPublisher()
+        self.began = START
         self.second = 0
 
     async def holds(self, _event: Any, identity: str) -> bool:
@@ -117,7 +122,7 @@ class World:
         }[letter]
         return ProbeResult(
             status=status,
-            at=START + timedelta(seconds=self.second),
+            at=self.began + timedelta(seconds=self.second),
             response_ms=1.0,
             error_class=ErrorClass.REFUSED if letter == "F" else None,
         )
@@ -145,7 +150,16 @@ def monitored(name: str, vantage: str) -> MonitoredTarget:
 class Station:
     """One prober that watches and judges what it is told to."""
 
-    def __init__(self, world: World, *, me: str, vantage: str, vantages: tuple[str, ...], quorum: int) -> None:
+    def __init__(
+        self,
+        world: World,
+        *,
+        me: str,
+        vantage: str,
+        vantages: tuple[str, ...],
+        quorum: int,
+        depends_on: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:
         self.world = world
         self.vantage = vantage
         self.may_speak = True
@@ -163,7 +177,8 @@ class Station:
             )
             for target in targets
         }
-        self.judge = Judge(cases=cases, depends_on=dict.fromkeys(TARGETS, ()), board=self.board, clock=clock)
+        parents = {**dict.fromkeys(TARGETS, ()), **(depends_on or {})}
+        self.judge = Judge(cases=cases, depends_on=parents, board=self.board, clock=clock)
         self.reporter = Reporter(
             board=self.board,
             judge=self.judge,

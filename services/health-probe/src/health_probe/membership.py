@@ -113,7 +113,14 @@ class Membership:
     async def leave(self) -> None:
         """Give the lease back, so that the others take over at once. Raises what the bucket raises."""
         self._deadline = None
-        await self._leases.delete(self._key, revision=self._revision)
+        try:
+            await self._leases.delete(self._key, revision=self._revision)
+        except ConflictError:
+            # A renewal was on its way when this prober was stopped: it is stored, and its revision not known here.
+            entry = await self._leases.get(self._key)
+            if entry is None or entry.value is None or _read(entry).boot != self._boot:
+                return
+            await self._leases.delete(self._key, revision=entry.revision)
 
     async def _keep(self) -> None:
         while True:

@@ -23,17 +23,21 @@ ONE, TWO = Member("local", "one"), Member("local", "two")
 
 
 class Leases(InMemoryKeyValue):
-    """Out of reach for whoever is in `away`."""
+    """Out of reach for whoever is in `away`; stores what those in `unanswered` write and answers nothing."""
 
     def __init__(self, clock: VirtualClock) -> None:
         super().__init__(clock)
         self.away: set[str] = set()
+        self.unanswered: set[str] = set()
 
     @override
     async def update(self, key: str, value: bytes, *, revision: int, ttl_s: float | None = None) -> int:
         if key.rpartition(".")[2] in self.away:
             raise TransientError("NATS is away")
-        return await super().update(key, value, revision=revision, ttl_s=ttl_s)
+        written = await super().update(key, value, revision=revision, ttl_s=ttl_s)
+        if key.rpartition(".")[2] in self.unanswered:
+            await asyncio.Event().wait()
+        return written
 
 
 class Follower:
@@ -138,6 +142,19 @@ async def test_who_leaves_is_gone_at_once(clock: VirtualClock) -> None:
 
         assert one.alive == {ONE}
         assert not two.membership.may_speak()
+
+
+async def test_who_is_stopped_while_it_renews_is_gone_at_once_as_well(clock: VirtualClock) -> None:
+    """The renewal is stored, and whoever is stopped does not know its revision."""
+    leases = Leases(clock)
+    async with pair(leases, clock) as (one, two):
+        leases.unanswered.add("two")
+        await clock.advance(TTL / 2)
+        await two.end()
+        await two.membership.leave()
+        await clock.advance(0.01)
+
+        assert one.alive == {ONE}
 
 
 async def test_a_process_started_again_takes_its_name_over_at_once_and_the_older_one_ends(clock: VirtualClock) -> None:

@@ -21,13 +21,15 @@ from urllib.parse import urlsplit
 
 from yaoki.errors import YaokiError
 
+from backup.adapters.accounts import account_of
 from backup.adapters.directory import DirectoryObjectStore
 from backup.adapters.s3 import S3Location, S3ObjectStore
 from backup.comparing import differences
 from backup.errors import BackupError, RestoreFailedError, RestoreRefusedError
 from backup.pipeline.codec import identity_of
 from backup.repository import Repository
-from backup.sources import file_tree, postgres_logical
+from backup.sources import file_tree, postgres_logical, postgres_physical
+from backup.sources.cluster_restore import restore_cluster, restored_contents
 from backup.sources.postgres_restore import RestoreOptions, contents_of, restore_database
 from backup.sources.postgres_server import PostgresServer
 from backup.sources.tree_restore import restore_tree
@@ -67,7 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     where = restore.add_mutually_exclusive_group(required=True)
     where.add_argument("--into-database", help="name of a database that does not exist")
     where.add_argument("--into-directory", type=Path, help="a directory that does not exist, or is empty")
-    restore.add_argument("--binaries", default="", help="directory of pg_restore (default: PATH)")
+    restore.add_argument("--binaries", default="", help="directory of PostgreSQL's programs (default: PATH)")
+    restore.add_argument("--run-as", help="owner of a restored cluster, where this is root (default: postgres)")
     restore.add_argument("--roles", action="store_true", help="create missing roles first")
     restore.add_argument("--no-owners", action="store_true", help="leave out owners and privileges")
     return parser
@@ -95,7 +98,7 @@ async def _restore(arguments: argparse.Namespace) -> None:
         if arguments.into_database:
             found = await _into_database(arguments, backup)
         else:
-            found = await _into_directory(arguments.into_directory, backup)
+            found = await _into_directory(arguments, backup)
     wrong = differences(entry.manifest.source.contents, found)
     if wrong:
         raise RestoreFailedError(
@@ -114,7 +117,11 @@ async def _into_database(arguments: argparse.Namespace, backup: StoredBackup) ->
     return await contents_of(server.database_named(arguments.into_database), backup)
 
 
-async def _into_directory(into: Path, backup: StoredBackup) -> tuple[Content, ...]:
+async def _into_directory(arguments: argparse.Namespace, backup: StoredBackup) -> tuple[Content, ...]:
+    into: Path = arguments.into_directory
+    if backup.manifest.kind == postgres_physical.KIND:
+        await restore_cluster(into, backup, _server(os.environ, arguments.binaries), account_of(arguments.run_as))
+        return await restored_contents(into)
     _expect_kind(backup, file_tree.KIND, "--into-database")
     await restore_tree(into, backup, owners=os.geteuid() == 0)
     return await file_tree.contents_of(str(into), backup.manifest.source.contents)

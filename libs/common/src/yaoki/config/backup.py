@@ -155,6 +155,30 @@ class PostgresLogicalBackup(BackupTarget, frozen=True, kw_only=True, tag="postgr
     maintenance_database: Text = "postgres"
 
 
+class PostgresPhysicalBackup(BackupTarget, frozen=True, kw_only=True, tag="postgres-physical"):
+    """A whole PostgreSQL cluster through pg_basebackup.
+
+    Attributes:
+        host: Of the server; a standby will do.
+        port: As `host`.
+        user: With the attribute REPLICATION, and allowed in by `pg_hba.conf` for `replication`.
+        password: Of `user`.
+        database: Where the server is asked about itself, and where assertions are.
+        tls: As libpq's `sslmode`.
+        ca_file: Authorities to trust (PEM), for `verify-ca` and `verify-full`.
+        restore_directory: Restored data directories are put here, each under a new name.
+    """
+
+    host: Host
+    port: Port = 5432
+    user: Text
+    password: Secret | None = None
+    database: Text = "postgres"
+    tls: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
+    ca_file: AbsolutePath | None = None
+    restore_directory: AbsolutePath
+
+
 class FilesBackup(BackupTarget, frozen=True, kw_only=True, tag="files"):
     """A tree of files.
 
@@ -206,6 +230,8 @@ class BackupSection(Section, frozen=True, kw_only=True):
     binaries: AbsolutePath | None = None
     scratch: AbsolutePath | None = None
     run_as: str | None = None
-    targets: dict[Name, PostgresLogicalBackup | FilesBackup] = msgspec.field(default_factory=dict)
+    targets: dict[Name, PostgresLogicalBackup | PostgresPhysicalBackup | FilesBackup] = msgspec.field(
+        default_factory=dict
+    )
     schedules: dict[Name, BackupSchedule] = msgspec.field(default_factory=dict)
     sweep_after: PositiveDuration = 86400.0

@@ -5,12 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from yaoki.config.backup import BackupSection, BackupTarget, FilesBackup, PostgresLogicalBackup
+from yaoki.config.backup import (
+    BackupSection,
+    BackupTarget,
+    FilesBackup,
+    PostgresLogicalBackup,
+    PostgresPhysicalBackup,
+)
 
 from backup.adapters.accounts import account_of
 from backup.kinds import Kind
+from backup.sources.cluster_rehearsal import ClusterRehearsal
+from backup.sources.cluster_restorer import ClusterRestorer
 from backup.sources.file_tree import FileTreeSource
 from backup.sources.postgres_logical import PostgresLogicalSource
+from backup.sources.postgres_physical import PostgresPhysicalSource
 from backup.sources.postgres_rehearsal import PostgresRehearsal
 from backup.sources.postgres_restorer import PostgresRestorer
 from backup.sources.postgres_server import PostgresServer
@@ -22,22 +31,22 @@ if TYPE_CHECKING:
 
 
 def _postgres_logical(target: PostgresLogicalBackup, section: BackupSection) -> Kind:
-    server = PostgresServer(
-        host=target.host,
-        port=target.port,
-        user=target.user,
-        password=target.password.reveal() if target.password is not None else "",
-        database=target.database,
-        tls=target.tls,
-        ca_file=target.ca_file or "",
-        binaries=section.binaries or "",
-    )
+    server = _server(target, section)
     return Kind(
         source=PostgresLogicalSource(server, tables=target.tables, fingerprints=target.fingerprints),
         rehearsal=PostgresRehearsal(
             binaries=section.binaries or "", account=account_of(section.run_as), directory=_scratch(section)
         ),
         restorer=PostgresRestorer(server, target.maintenance_database),
+    )
+
+
+def _postgres_physical(target: PostgresPhysicalBackup, section: BackupSection) -> Kind:
+    server, account = _server(target, section), account_of(section.run_as)
+    return Kind(
+        source=PostgresPhysicalSource(server),
+        rehearsal=ClusterRehearsal(binaries=section.binaries or "", account=account, directory=_scratch(section)),
+        restorer=ClusterRestorer(target.restore_directory, server, account),
     )
 
 
@@ -49,12 +58,26 @@ def _files(target: FilesBackup, section: BackupSection) -> Kind:
     )
 
 
+def _server(target: PostgresLogicalBackup | PostgresPhysicalBackup, section: BackupSection) -> PostgresServer:
+    return PostgresServer(
+        host=target.host,
+        port=target.port,
+        user=target.user,
+        password=target.password.reveal() if target.password is not None else "",
+        database=target.database,
+        tls=target.tls,
+        ca_file=target.ca_file or "",
+        binaries=section.binaries or "",
+    )
+
+
 def _scratch(section: BackupSection) -> Path | None:
     return Path(section.scratch) if section.scratch else None
 
 
 KINDS: Final[dict[type[BackupTarget], Callable[[Any, BackupSection], Kind]]] = {
     PostgresLogicalBackup: _postgres_logical,
+    PostgresPhysicalBackup: _postgres_physical,
     FilesBackup: _files,
 }
 """How each kind of target in the configuration becomes one that can be worked with."""

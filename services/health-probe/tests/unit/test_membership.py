@@ -23,10 +23,15 @@ ONE, TWO = Member("local", "one"), Member("local", "two")
 
 
 class Leases(InMemoryKeyValue):
-    """Out of reach for whoever is in `away`; stores what those in `unanswered` write and answers nothing."""
+    """Out of reach for whoever is in `away`; stores what those in `unanswered` write and answers nothing.
+
+    Those in `slow` are answered after so many seconds.
+    """
 
     def __init__(self, clock: VirtualClock) -> None:
         super().__init__(clock)
+        self.clock = clock
+        self.slow: dict[str, float] = {}
         self.away: set[str] = set()
         self.unanswered: set[str] = set()
 
@@ -37,6 +42,8 @@ class Leases(InMemoryKeyValue):
         written = await super().update(key, value, revision=revision, ttl_s=ttl_s)
         if key.rpartition(".")[2] in self.unanswered:
             await asyncio.Event().wait()
+        if (answer_s := self.slow.get(key.rpartition(".")[2])) is not None:
+            await self.clock.sleep(answer_s)
         return written
 
 
@@ -132,6 +139,39 @@ async def test_an_outage_for_everybody_moves_nothing(clock: VirtualClock) -> Non
         await clock.advance(TTL)
         assert (len(one.follower.rosters), len(two.follower.rosters)) == before
         assert (one.follower.returns, two.follower.returns) == (1, 1)
+
+
+async def test_whoever_may_not_speak_takes_nothing_over(clock: VirtualClock) -> None:
+    """It hears that another has left, and cannot know who else has heard it: it waits until it holds its lease."""
+    leases = Leases(clock)
+    async with pair(leases, clock) as (one, two):
+        leases.away.add("two")
+        await clock.advance(TTL)
+        assert not two.membership.may_speak()
+        await one.end()
+        await one.membership.leave()
+        await clock.advance(TTL)
+        assert two.alive == {ONE, TWO}
+
+        leases.away.clear()
+        await clock.advance(TTL / 2)
+        assert two.alive == {TWO}
+
+
+async def test_a_renewal_that_was_answered_too_late_is_no_return(clock: VirtualClock) -> None:
+    """By then it is worth nothing: the lease counts from when it was sent."""
+    leases = Leases(clock)
+    async with pair(leases, clock) as (_, two):
+        leases.away.add("two")
+        await clock.advance(TTL)
+        leases.away.clear()
+        leases.slow["two"] = TTL * 0.9
+        await clock.advance(TTL)
+        assert (two.follower.returns, two.membership.may_speak()) == (0, False)
+
+        leases.slow.clear()
+        await clock.advance(TTL)
+        assert (two.follower.returns, two.membership.may_speak()) == (1, True)
 
 
 async def test_who_leaves_is_gone_at_once(clock: VirtualClock) -> None:

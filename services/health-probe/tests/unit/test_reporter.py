@@ -8,7 +8,7 @@ import pytest
 from typing_extensions import override
 from yaoki import faults
 from yaoki.errors import TransientError
-from yaoki.testing import eventually
+from yaoki.testing import InMemoryKeyValue, eventually
 
 from .station import WHOLE_STORY, AwayPublisher, Station, World, sole
 
@@ -248,3 +248,29 @@ async def test_a_lease_that_lapses_before_an_event_is_told_keeps_it_untold() -> 
 
     assert world.told() == []
     assert [event.event_name() for event in (await world.verdict("db")).untold] == ["target-suspected"]
+
+
+async def test_a_lease_that_lapses_between_two_writes_stops_before_the_second() -> None:
+    """Nothing more is written, nothing is told, and whoever drains does not wait for a lease that will not come."""
+    world = World()
+    station: Station | None = None
+
+    class Lapsing(InMemoryKeyValue):
+        @override
+        async def create(self, key: str, value: bytes, *, ttl_s: float | None = None) -> int:
+            if station is not None:
+                station.may_speak = False
+            return await super().create(key, value, ttl_s=ttl_s)
+
+    world.health = Lapsing()
+    station = await sole(world)
+    station.observe("db", "FF")
+
+    await station.reporter.drain()
+    assert await world.health.keys() == ["db"]
+    assert world.told() == []
+
+    while not station.reporter.idle:
+        station.may_speak = True
+        await station.reporter.drain()
+    assert world.told() == WHOLE_STORY[:2]

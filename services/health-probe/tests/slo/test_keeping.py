@@ -12,7 +12,7 @@ from health_probe.slo.minutes import Seen
 from health_probe.slo.moments import minute_of
 from yaoki.errors import ConflictError
 from yaoki.maintenance import BUCKET as SLO
-from yaoki.testing import eventually
+from yaoki.testing import eventually, patient
 
 from .conftest import START
 from .world import TARGET, VANTAGE, FixedClock, World, whole_minute
@@ -170,7 +170,7 @@ async def test_a_killed_writer_loses_nothing(world: World, fault: str) -> None:
     await world.book_window(now + timedelta(days=9), told=False)
 
     doomed = world.process("slo-1", fault=fault)
-    assert await asyncio.to_thread(doomed.wait, 25) == -signal.SIGKILL, (world.directory / "slo-1.log").read_text()
+    assert await asyncio.to_thread(doomed.wait, patient(25)) == -signal.SIGKILL, (world.directory / "slo-1.log").read_text()
     world.process("slo-2")
 
     await world.until(first, first + 38, UP * 10 + DOWN * 12 + UP * 16)

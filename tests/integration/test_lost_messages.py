@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from yaoki.events.delivery import MessageDeadLettered, Severity
 from yaoki.events.probe import FailureDetected
-from yaoki.testing import eventually
+from yaoki.testing import eventually, patient
 
 from .harness import RescueSystem
 from .harness.configuration import CACHE_TARGET
@@ -34,7 +34,7 @@ async def test_a_failure_that_somebody_terminated_is_told_as_critical() -> None:
         await system.processes.stop("recovery-1")
         await system.messaging.publisher.publish(failure, event_id="lost")
         consumer = await system.messaging.jetstream.pull_subscribe_bind("recovery-failures", "EVENTS")
-        (message,) = await consumer.fetch(1, timeout=10)
+        (message,) = await consumer.fetch(1, timeout=patient(10))
         await message.term()
         system.start_recovery("recovery-1")
 

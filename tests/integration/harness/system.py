@@ -16,7 +16,7 @@ from yaoki.flags import Route, RouteState, Switch, maintenance_key, route_key
 from yaoki.leases import ClusterLease
 from yaoki.messaging import Messaging, NatsSettings
 from yaoki.provision import provision
-from yaoki.testing import eventually
+from yaoki.testing import eventually, patient
 from yaoki_devstack import ports
 from yaoki_devstack.nats import NatsServer
 from yaoki_devstack.postgres_cluster import PostgresCluster
@@ -272,7 +272,7 @@ class RescueSystem:
 
     async def ask(self, request: Request, *, service: str | None = None) -> Any:
         """Send a request and return the reply."""
-        return await self.messaging.request(request, service=service)
+        return await self.messaging.request(request, service=service, timeout_s=patient(5))
 
     def _show_logs(self) -> None:
         for name in self.processes.names():

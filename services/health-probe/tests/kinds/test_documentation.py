@@ -47,6 +47,17 @@ def test_every_kind_has_a_block(name: str) -> None:
     assert f"| [`{name}`]" in TEXT
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_operations_guide_leads_to_the_block_of_every_kind(name: str) -> None:
+    guide = PAGE.with_name("operations.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL))
+    heading = next(heading for heading in sections if name in heading.split(", "))
+    anchor = heading.replace(", ", "-")
+
+    assert re.search(rf"\[[^]]*\b{name}\b[^]]*\]\(probes\.md#{anchor}\)", guide)
+    assert f"kind: {name}" in sections[heading]
+
+
 @pytest.mark.parametrize(
     ("target", "expected"),
     [

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from yaoki.dr import PlanLibrary
 from yaoki_cli.plans import app
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 VALUES = ["--set", "database=orders-db", "--set", "backup=orders"]
 
@@ -84,3 +82,17 @@ def test_what_is_asked_wrongly_is_said_in_one_sentence(words: list[str]) -> None
 
     assert done.returncode == 1
     assert done.stderr.startswith("yaoki: ")
+
+
+def test_the_plan_and_the_lines_of_the_guide_are_right(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """What people copy has to work."""
+    guide = (Path(__file__).parents[3] / "docs" / "disaster-recovery.md").read_text(encoding="utf-8")
+    example = re.search(r"```yaml\n(name: shop\n.*?)```", guide, re.DOTALL)
+    lines = [line.split("#")[0].split()[2:] for line in guide.splitlines() if line.startswith("yaoki plan ")]
+    assert example is not None
+    assert [line[0] for line in lines] == ["check", "show", "show", "dry-run"]
+    (tmp_path / "shop.yaml").write_text(example[1], encoding="utf-8")
+
+    assert run(capsys, "check", "shop", "--plans", str(tmp_path))[:2] == (0, "shop: valid, 4 steps, about 320s\n")
+    for line in lines:
+        assert run(capsys, *line[: line.index("--config") if "--config" in line else None])[0] == 0

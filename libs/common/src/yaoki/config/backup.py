@@ -76,7 +76,8 @@ class BackupAssertion(Section, frozen=True, kw_only=True):
 
     Attributes:
         name: For reports.
-        question: One SQL query with one value; for files a name below the root, which is there or not.
+        question: One SQL query with one value; for files a name below the root, which is there or not; for Redis a
+            command that reads, such as `EXISTS name`.
         expect: The answer as text.
     """
 
@@ -179,6 +180,48 @@ class PostgresPhysicalBackup(BackupTarget, frozen=True, kw_only=True, tag="postg
     restore_directory: AbsolutePath
 
 
+class RedisRestorePlace(Section, frozen=True, kw_only=True):
+    """A Redis server for restored copies. It has to be empty, and reach the backup service's host.
+
+    Attributes:
+        host: Of the server.
+        port: As `host`.
+        user: Of its access list; left out for a password alone.
+        password: Of `user`.
+        tls: Speak TLS with it; what it loads comes to it without.
+        ca_file: Authorities to trust (PEM); the system's when left out.
+    """
+
+    host: Host
+    port: Port = 6379
+    user: str = ""
+    password: Secret | None = None
+    tls: bool = False
+    ca_file: AbsolutePath | None = None
+
+
+class RedisBackup(BackupTarget, frozen=True, kw_only=True, tag="redis"):
+    """A Redis server, read as its replicas read it.
+
+    Attributes:
+        host: Of a master or a replica.
+        port: As `host`.
+        user: Of its access list, with `+sync +psync +replconf +info`; left out for a password alone.
+        password: Of `user`.
+        tls: Speak TLS.
+        ca_file: Authorities to trust (PEM); the system's when left out.
+        restore_to: An empty server that restored copies are put into.
+    """
+
+    host: Host
+    port: Port = 6379
+    user: str = ""
+    password: Secret | None = None
+    tls: bool = False
+    ca_file: AbsolutePath | None = None
+    restore_to: RedisRestorePlace | None = None
+
+
 class FilesBackup(BackupTarget, frozen=True, kw_only=True, tag="files"):
     """A tree of files.
 
@@ -216,6 +259,7 @@ class BackupSection(Section, frozen=True, kw_only=True):
         recipients: Public age keys; each can read every backup that is taken from now on.
         identity: Private age key, on hosts that verify and restore; a host that only takes backups has none.
         binaries: Directory of PostgreSQL's programs; those on PATH when left out.
+        redis_server: Program that rehearses restores of Redis; the one on PATH when left out.
         scratch: Where rehearsals put their data; the system's temporary directory when left out.
         run_as: User of throw-away servers, where the service is root.
         targets: What is backed up, by name.
@@ -228,9 +272,10 @@ class BackupSection(Section, frozen=True, kw_only=True):
     recipients: tuple[Annotated[str, msgspec.Meta(pattern="^age1[0-9a-z]+$")], ...] = ()
     identity: Secret | None = None
     binaries: AbsolutePath | None = None
+    redis_server: AbsolutePath | None = None
     scratch: AbsolutePath | None = None
     run_as: str | None = None
-    targets: dict[Name, PostgresLogicalBackup | PostgresPhysicalBackup | FilesBackup] = msgspec.field(
+    targets: dict[Name, PostgresLogicalBackup | PostgresPhysicalBackup | RedisBackup | FilesBackup] = msgspec.field(
         default_factory=dict
     )
     schedules: dict[Name, BackupSchedule] = msgspec.field(default_factory=dict)

@@ -11,6 +11,8 @@ from yaoki.config.backup import (
     FilesBackup,
     PostgresLogicalBackup,
     PostgresPhysicalBackup,
+    RedisBackup,
+    RedisRestorePlace,
 )
 
 from backup.adapters.accounts import account_of
@@ -23,6 +25,10 @@ from backup.sources.postgres_physical import PostgresPhysicalSource
 from backup.sources.postgres_rehearsal import PostgresRehearsal
 from backup.sources.postgres_restorer import PostgresRestorer
 from backup.sources.postgres_server import PostgresServer
+from backup.sources.redis_dump import RedisSource
+from backup.sources.redis_rehearsal import RedisRehearsal
+from backup.sources.redis_restorer import RedisRestorer
+from backup.sources.redis_server import RedisServer
 from backup.sources.tree_rehearsal import TreeRehearsal
 from backup.sources.tree_restorer import TreeRestorer
 
@@ -71,6 +77,26 @@ def _server(target: PostgresLogicalBackup | PostgresPhysicalBackup, section: Bac
     )
 
 
+def _redis(target: RedisBackup, section: BackupSection) -> Kind:
+    live = _redis_server(target)
+    return Kind(
+        source=RedisSource(live),
+        rehearsal=RedisRehearsal(section.redis_server or "redis-server", _scratch(section)),
+        restorer=RedisRestorer(live, _redis_server(target.restore_to) if target.restore_to is not None else None),
+    )
+
+
+def _redis_server(place: RedisBackup | RedisRestorePlace) -> RedisServer:
+    return RedisServer(
+        host=place.host,
+        port=place.port,
+        user=place.user,
+        password=place.password.reveal() if place.password is not None else "",
+        tls=place.tls,
+        ca_file=place.ca_file or "",
+    )
+
+
 def _scratch(section: BackupSection) -> Path | None:
     return Path(section.scratch) if section.scratch else None
 
@@ -79,6 +105,7 @@ KINDS: Final[dict[type[BackupTarget], Callable[[Any, BackupSection], Kind]]] = {
     PostgresLogicalBackup: _postgres_logical,
     PostgresPhysicalBackup: _postgres_physical,
     FilesBackup: _files,
+    RedisBackup: _redis,
 }
 """How each kind of target in the configuration becomes one that can be worked with."""
 

@@ -12,7 +12,7 @@ from yaoki.config import DEFAULT_CHAINS, load_config
 
 PAGE = (Path(__file__).parents[3] / "docs/recovery.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
-WHOLE = next(block for block in BLOCKS if "applications:" in block)
+WHOLE = next(block for block in BLOCKS if "pooler:" in block)
 
 
 @pytest.mark.parametrize("block", BLOCKS[1:])

@@ -42,10 +42,13 @@ from yaoki.topology import RECOVERY_LISTENS
 
 from recovery.adapters.hands import recovery_hands
 from recovery.adapters.history import NatsRunStarts
+from recovery.adapters.kubernetes import DeploymentCapacities
+from recovery.adapters.load import PrometheusLoad
 from recovery.adapters.postgres import AsyncpgSessions
 from recovery.adapters.redis import RedisConnections
 from recovery.adapters.sentinel import RedisSentinels
 from recovery.adapters.services import NatsAgents, NatsApplications, NatsProber
+from recovery.autoscaler import Autoscaler
 from recovery.clearances import ClearanceStore
 from recovery.cluster_members import ClusterMembers
 from recovery.controls import ControlHandlers
@@ -166,6 +169,7 @@ class _Wiring:
             asyncio.create_task(self._look_after_incidents(), name="incidents"),
             asyncio.create_task(self._audit(), name="audit"),
             asyncio.create_task(self._publish_initial_routes(), name="initial routes"),
+            asyncio.create_task(self._follow_load(), name="load"),
             asyncio.create_task(self._follow_sentinels(), name="sentinels"),
             asyncio.create_task(self._restore_service(), name="restorer"),
             asyncio.create_task(self._watch_readiness(reasons), name="readiness"),
@@ -283,6 +287,20 @@ class _Wiring:
             with suppress(YaokiError):  # NATS or an agent is away, or a run has just published: look again
                 await routes.publish()
             await self._clock.sleep(_LOOK_S)
+
+    async def _follow_load(self) -> None:
+        autoscaler = Autoscaler(
+            self._config,
+            readings=PrometheusLoad(),
+            capacities=DeploymentCapacities(self._config.recovery.kubernetes),
+            executor=self._executor,
+            guards=self._guards,
+            in_maintenance=self._gate.is_open,
+            clock=self._clock,
+        )
+        while autoscaler.needed:
+            await autoscaler.look()
+            await self._clock.sleep(_RESTORE_S)
 
     async def _follow_sentinels(self) -> None:
         routes = SentinelRoutes(self._config, sentinels=self._sentinels, flags=self._flags, clock=self._clock)

@@ -85,6 +85,10 @@ class MaintenanceGate:
             how_to_go_on=f"nats req {self._subjects.api('recovery', 'steer')} '{go_on}'",
         )
 
+    def is_open(self, target: str, now: datetime) -> bool:
+        """Whether people may be working on the target; also when nobody can tell."""
+        return self._windows is None or active_window(self._windows, target, now) is not None
+
     async def begin(self) -> None:
         """Read the record, however long that takes: before that every run would be held back for no reason."""
         while True:

@@ -13,12 +13,14 @@ if TYPE_CHECKING:
 
     from yaoki.commands.agent import AgentStatus
     from yaoki.commands.recovery import RunView
+    from yaoki.config.applications import LoadQueries, Scaling
     from yaoki.config.clusters import PostgresCluster, RedisGroup, Sentinels
     from yaoki.config.forms import Address
     from yaoki.epoch import Epoch
     from yaoki.events.probe import ProbeResult
     from yaoki.flags import Endpoint, Route, Switch
 
+    from recovery.scaling import Load
     from recovery.sentinel import SentinelView
 
 
@@ -135,6 +137,43 @@ class SentinelProcesses(Protocol):
             NoGoodReplicaError: There is nobody to promote.
             FailoverRunsError: A failover runs already.
             TransientError: It does not answer; the order may have been taken.
+        """
+        ...
+
+
+class LoadReadings(Protocol):
+    """Where the load of an application is measured."""
+
+    async def read(self, queries: LoadQueries) -> Load:
+        """The load now; what has no number now is unknown.
+
+        Raises:
+            TransientError: The server does not answer.
+            RejectedError: A query is wrong.
+        """
+        ...
+
+
+class Capacity(msgspec.Struct, frozen=True, kw_only=True):
+    """What a deployment is meant to be.
+
+    Attributes:
+        instances: How many there should be.
+        changed: When that was changed last by us, UTC.
+    """
+
+    instances: int
+    changed: datetime | None = None
+
+
+class Capacities(Protocol):
+    """Deployments and their number of instances."""
+
+    async def read(self, scaling: Scaling) -> Capacity | None:
+        """As it stands; None while it is in motion, or where somebody else scales it.
+
+        Raises:
+            TransientError: The server does not answer.
         """
         ...
 

@@ -85,6 +85,65 @@ def instances_for(scaling: Scaling, current: int, load: Load) -> int | None:
     return max(needs, default=None)
 
 
+class Watched(msgspec.Struct, frozen=True, kw_only=True):
+    """What was seen of one application so far; begun anew by every process, so that nothing comes too early.
+
+    Attributes:
+        high_since: Since when more instances have been needed at every look.
+        low_since: Since when fewer would have done at every look.
+        tried: When a change was ordered last, whatever became of it.
+    """
+
+    high_since: datetime | None = None
+    low_since: datetime | None = None
+    tried: datetime | None = None
+
+
+def watch(
+    scaling: Scaling, watched: Watched, *, current: int, load: Load, changed: datetime | None, now: datetime
+) -> tuple[Watched, Direction | None]:
+    """Whether the number of instances should follow the load now, and what to remember for the next look.
+
+    Invariants: a direction is told only when `decide_scale` would change the number in it, after the load has asked for
+    it at every look for `high_for` or `low_for`, and not within the cooldown of the last change or attempt. One look at
+    which the load is not wholly known, or asks for the contrary, begins the time anew.
+
+    Args:
+        scaling: With `load`.
+        watched: As after the look before.
+        current: Instances that there should be now.
+        load: As measured.
+        changed: When the number was changed last.
+        now: UTC.
+    """
+    if scaling.load is None:
+        return watched, None
+    wanted = instances_for(scaling, current, load)
+    known = load.cpu_percent is not None and load.requests_per_minute is not None
+    high = now if wanted is not None and wanted > current else None
+    low = now if known and wanted is not None and wanted < current else None
+    seen = Watched(
+        high_since=high and (watched.high_since or high),
+        low_since=low and (watched.low_since or low),
+        tried=watched.tried,
+    )
+    direction = _lasting(seen, high_for=scaling.load.high_for, low_for=scaling.load.low_for, now=now)
+    if direction is None or (seen.tried is not None and now < seen.tried + timedelta(seconds=scaling.cooldown)):
+        return seen, None
+    decision = decide_scale(scaling, current=current, direction=direction, load=load, changed=changed, now=now)
+    if isinstance(decision, Stay):
+        return seen, None
+    return Watched(tried=now), direction
+
+
+def _lasting(seen: Watched, *, high_for: float, low_for: float, now: datetime) -> Direction | None:
+    if seen.high_since is not None and now >= seen.high_since + timedelta(seconds=high_for):
+        return "out"
+    if seen.low_since is not None and now >= seen.low_since + timedelta(seconds=low_for):
+        return "in"
+    return None
+
+
 def _why(scaling: Scaling, load: Load) -> str:
     cpu = "unknown" if load.cpu_percent is None else f"{load.cpu_percent:.0f} %"
     requests = "unknown" if load.requests_per_minute is None else f"{load.requests_per_minute:.0f}"

@@ -96,6 +96,26 @@ class Pooler(Section, frozen=True, kw_only=True):
     databases: tuple[_NotEmpty, ...] = ()
 
 
+class LoadQueries(Section, frozen=True, kw_only=True):
+    """Where the load of an application is read, and how long it has to last before the number is changed for it.
+
+    Attributes:
+        prometheus: A Prometheus server.
+        cpu: Query for the mean use over the instances, percent of one processor each.
+        requests: Query for the requests a minute of all instances together.
+        every: Between two looks.
+        high_for: More are needed for so long: `scale-out` runs by itself.
+        low_for: Fewer would do for so long: `scale-in` takes one away.
+    """
+
+    prometheus: HttpUrl
+    cpu: _NotEmpty
+    requests: _NotEmpty
+    every: PositiveDuration = 15.0
+    high_for: Duration = 60.0
+    low_for: Duration = 600.0
+
+
 class Scaling(Section, frozen=True, kw_only=True):
     """How many instances a deployment has.
 
@@ -108,6 +128,7 @@ class Scaling(Section, frozen=True, kw_only=True):
         cpu_target: Mean use of a processor, percent, that the number of instances aims at.
         requests_per_instance: Requests a minute that one instance should have at most.
         cooldown: After a change the number is left alone.
+        load: Follow the load; without it there is only the action `scale-out` of a chain.
     """
 
     kubernetes: Name
@@ -118,6 +139,7 @@ class Scaling(Section, frozen=True, kw_only=True):
     cpu_target: Annotated[float, msgspec.Meta(gt=0, le=100)] = 70.0
     requests_per_instance: Annotated[float, msgspec.Meta(gt=0)] = 1000.0
     cooldown: Duration = 300.0
+    load: LoadQueries | None = None
 
     @property
     def limits(self) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from yaoki.hands import Sight, not_allowed
 from yaoki.runs.errors import ActionFailedError, PreconditionFailedError
 
 from recovery.adapters.kubernetes_api import KubernetesApi
+from recovery.ports import Capacity
 from recovery.scaling import Direction, Load, ScaleTo, decide_scale
 
 if TYPE_CHECKING:
@@ -172,6 +173,21 @@ class ScaleDeployment:
             known = [name for name, one in self._applications.items() if one.scaling is not None]
             raise not_allowed("application", params.application, known, "recovery.applications.*.scaling")
         return application.scaling
+
+
+class DeploymentCapacities:
+    """See `recovery.ports.Capacities`."""
+
+    def __init__(self, clusters: Mapping[str, KubernetesSettings]) -> None:
+        self._clusters = clusters
+
+    async def read(self, scaling: Scaling) -> Capacity | None:
+        """See `Capacities.read`."""
+        api = _api(self._clusters, scaling.kubernetes, scaling.deployment)
+        found = await api.deployment(scaling.deployment)
+        if not found.rolled_out or found.spec.paused or await api.autoscaler_of(scaling.deployment):
+            return None
+        return Capacity(instances=found.spec.replicas, changed=_scaled_at(found))
 
 
 def _api(clusters: Mapping[str, KubernetesSettings], name: str, deployment: str) -> KubernetesApi:

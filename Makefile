@@ -93,7 +93,7 @@ chaos: $(SYNCED) ## Long random rounds: new examples for every property, faults 
 	@seed=$${SEED:-$$(date +%s)}; echo "seed $$seed (the same again: make chaos SEED=$$seed)"; \
 	  export YAOKI_CHAOS_SEED=$$seed YAOKI_CHAOS_ROUNDS=$(or $(ROUNDS),10); \
 	  $(BIN)/pytest $(PARALLEL) -m "hypothesis and not chaos" --hypothesis-seed=$$seed --timeout=3600 libs services $(ARGS) && \
-	  $(BIN)/pytest tests/integration -m chaos --log-cli-level=INFO $(ARGS)
+	  $(BIN)/pytest tests/integration services -m chaos --log-cli-level=INFO $(ARGS)
 
 clean: ## Remove what make built here: environment, tools, caches (not the data of `make up`)
 	@rm -rf $(patsubst %/pyvenv.cfg,%,$(wildcard $(VENV)/pyvenv.cfg)) .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

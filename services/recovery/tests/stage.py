@@ -17,6 +17,7 @@ from recovery.steps.database import DatabaseSteps
 from recovery.steps.escalating import EscalationSteps
 from recovery.steps.sessions import SessionSteps
 from recovery.steps.switches import SwitchSteps
+from recovery.steps.switchover import SwitchoverSteps
 from yaoki.events.probe import FailureType
 from yaoki.events.recovery import EscalatedToHuman, PrimaryPromoted
 from yaoki.flag_store import FlagStore
@@ -65,7 +66,11 @@ class ReachedWorker:
 
 
 class Stage:
-    """Everything that outlives a recovery process. Make it inside of `run_virtually`."""
+    """Everything that outlives a recovery process. Make it inside of `run_virtually`.
+
+    Attributes:
+        cause: What is started.
+    """
 
     def __init__(self, **world: Any) -> None:
         self.shared = Shared()
@@ -73,6 +78,7 @@ class Stage:
         self.publisher = InMemoryPublisher()
         self.flags = FlagStore(self.shared.bucket("flags"), self.publisher, self.clock)
         self.world = World(self.shared.bucket("clusters"), self.flags, self.clock, **world)
+        self.cause: Callable[[], StartRun] = start
         self.workers = {f"agent-{name}": AgentWorker(self.world, server) for name, server in self.world.servers.items()}
 
     async def prepare(self) -> None:
@@ -107,9 +113,14 @@ class Stage:
         members = ClusterMembers(clusters, reached(self.world))
         fence = Fence(reached(self.world.clusters), clock)
         servers, publisher = ScriptedServers(reachable=False), reached(self.publisher)
+        database = DatabaseSteps(members, fence=fence, flags=flags, publisher=publisher, clock=clock)
+        switchover = SwitchoverSteps(
+            members, fence=fence, flags=flags, reinstate=database.reinstate_holder, clock=clock
+        )
         actions |= {
             **CheckSteps(reached(self.world), clock).handlers(),
-            **DatabaseSteps(members, fence=fence, flags=flags, publisher=publisher, clock=clock).handlers(),
+            **database.handlers(),
+            **switchover.handlers(),
             **SessionSteps(clusters, {}, flags=flags, sessions=servers, clients=servers).handlers(),
             **SwitchSteps(flags, ClearanceStore(reached(self.shared.bucket("runs")))).handlers(),
             **EscalationSteps(
@@ -170,7 +181,7 @@ async def rescue(
     damage(stage.world)
     survivor, restorer = stage.instance(second)
     mortal, other = stage.instance(first)
-    tasks = [asyncio.create_task(_live(mortal)), asyncio.create_task(_restore(other, stage))]
+    tasks = [asyncio.create_task(_live(mortal, stage)), asyncio.create_task(_restore(other, stage))]
     watched += [asyncio.create_task(survivor.supervise()), asyncio.create_task(_restore(restorer, stage))]
     story = asyncio.create_task(_story(stage, survivor, afterwards))
     try:
@@ -189,15 +200,15 @@ async def _story(stage: Stage, executor: RunExecutor, afterwards: Callable[[Stag
     while await executor.view(RUN) is None:
         # The first instance died before anything was stored: the failure is delivered to another one.
         await asyncio.sleep(5.0)
-        await executor.start(start())
+        await executor.start(stage.cause())
     run = await executor.finished(RUN)
     if afterwards is not None:
         await afterwards(stage)
     return run
 
 
-async def _live(executor: RunExecutor) -> None:
-    await executor.start(start())
+async def _live(executor: RunExecutor, stage: Stage) -> None:
+    await executor.start(stage.cause())
     await executor.supervise()
 
 
@@ -238,6 +249,10 @@ def cut_off(world: World) -> None:
     server = world.servers["pg-a"]
     server.agent_alive = False
     server.unreachable = True
+
+
+def nothing(_: World) -> None:
+    """All is well."""
 
 
 ALL_DAMAGE = (crashed, hung, lonely, cut_off)

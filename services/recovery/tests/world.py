@@ -18,6 +18,8 @@ from yaoki.leases import ClusterLease, Member
 from yaoki.plans import Order, Outcome, OutcomeStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from yaoki.clock import Clock
     from yaoki.flag_store import FlagStore
     from yaoki.messaging.ports import KeyValue
@@ -75,7 +77,12 @@ class Server:
 
 
 class World:
-    """The cluster. Start `live` as a task: it renews leases and stops servers at their deadlines."""
+    """The cluster. Start `live` as a task: it renews leases and stops servers at their deadlines.
+
+    Attributes:
+        streaming: Standbys say that they receive from the primary.
+        on_demoted: What happens the moment the primary was stopped cleanly.
+    """
 
     def __init__(
         self, clusters: KeyValue, flags: FlagStore, clock: Clock, *, standby_position: int = 1000, ttl_s: float = 3.0
@@ -90,6 +97,8 @@ class World:
         }
         self.effects: list[str] = []
         self.outcomes: dict[str, Outcome] = {}
+        self.streaming = False
+        self.on_demoted: Callable[[], None] = lambda: None
 
     def crash(self, member: str) -> None:
         """The server is gone, its agent alive."""
@@ -177,6 +186,7 @@ class World:
             agent=agent, cluster=CLUSTER, member=server.member, kind="postgres", running=server.running,
             accepting=accepting, role=role, holder=server.deadline is not None, epoch=server.obeyed,
             timeline=server.timeline, received=server.position, replayed=server.position,
+            upstream_connected=self.streaming and accepting and not server.primary,
         )  # fmt: skip
 
     async def probe(self, target: str, within_s: float) -> ProbeResult:
@@ -242,16 +252,26 @@ class AgentWorker:
             case "postgres.stop":
                 self._server.stop()
                 return _succeeded(order, processes=0)
+            case "postgres.demote" | "postgres.final-position":
+                return self._hand_over(order)
             case "postgres.promote":
                 return await self._promote(order)
-            case "postgres.follow":
-                if order.params["primary"] == self._server.member:
-                    return Outcome(command_id=order.command_id, status=OutcomeStatus.SKIPPED)
-                return _succeeded(order)
+            case "postgres.follow" if order.params["primary"] == self._server.member:
+                return Outcome(command_id=order.command_id, status=OutcomeStatus.SKIPPED)
             case "postgres.write-check" if not self._server.writable or self._server.read_only:
                 return Outcome(command_id=order.command_id, status=OutcomeStatus.FAILED, error="read only")
             case _:
                 return _succeeded(order)
+
+    def _hand_over(self, order: Order) -> Outcome:
+        if order.action == "postgres.demote":
+            self._server.stop()
+            self._world.on_demoted()
+            return _succeeded(order, processes=0)
+        if self._server.running:
+            return _refused(order, "invalid", self._server.obeyed)
+        # The last record begins before the position that is behind it.
+        return _succeeded(order, position=self._server.position - 1, timeline=self._server.timeline)
 
     async def _promote(self, order: Order) -> Outcome:
         server, world = self._server, self._world

@@ -6,16 +6,18 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from yaoki.errors import RejectedError
-from yaoki.flags import Endpoint
+from yaoki.flags import Endpoint, Route, RouteState
 
 from recovery.candidates import Snapshot
 from recovery.failover import agent_worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import datetime
 
     from yaoki.commands.agent import AgentStatus
     from yaoki.config.clusters import PostgresCluster
+    from yaoki.epoch import Epoch
     from yaoki.leases import ClusterLease
 
     from recovery.ports import Agents
@@ -52,6 +54,19 @@ class ClusterMembers:
         """Where clients reach `member`."""
         found = self.settings(cluster).members[member]
         return Endpoint(member=member, host=found.host, port=found.port)
+
+    def route_to(self, cluster: str, member: str, *, epoch: Epoch, since: datetime, reason: str) -> Route:
+        """The route that leads clients to `member` as the primary, and to all others as replicas."""
+        others = (name for name in self.settings(cluster).members if name != member)
+        return Route(
+            cluster=cluster,
+            state=RouteState.SERVING,
+            epoch=epoch,
+            primary=self.endpoint(cluster, member),
+            replicas=tuple(self.endpoint(cluster, name) for name in others),
+            since=since,
+            reason=reason,
+        )
 
     async def status(self, cluster: str, member: str) -> AgentStatus | None:
         """What the member's agent answers; None when it does not, or when there is no such member."""

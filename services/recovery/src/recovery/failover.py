@@ -44,7 +44,7 @@ def failover_branch(
         attempts=2,
         timeout_s=_CHOOSE_S,
     )
-    promotion = _promotion(cluster, settings, choice, previous="${revoke-lease.holder}", timeout_s=timeout_s)
+    promotion = promotion_steps(cluster, settings, choice, previous="${revoke-lease.holder}", timeout_s=timeout_s)
     steps = (*_fencing(cluster, settings), *promotion)
     return Branch(name="switch-database", steps=steps, verify=verify, verify_timeout_s=15.0)
 
@@ -75,7 +75,7 @@ def holder_branch(
     )
     confirmation = Step(id="confirm-holder", do=local("confirm-holder", cluster=cluster), attempts=2)
     # One that is the primary already answers the order to promote it that it is.
-    promotion = _promotion(cluster, settings, confirmation, previous=previous, lag_bytes=lag_bytes)
+    promotion = promotion_steps(cluster, settings, confirmation, previous=previous, lag_bytes=lag_bytes)
     steps = (*((back,) if revoked_by else ()), *promotion)
     return Branch(name="serve-holder", steps=steps, verify=verify, verify_timeout_s=15.0)
 
@@ -140,7 +140,7 @@ def _fencing(cluster: str, settings: PostgresCluster, mark: str = "") -> tuple[S
     )
 
 
-def _promotion(
+def promotion_steps(
     cluster: str,
     settings: PostgresCluster,
     chosen: Step,
@@ -149,7 +149,16 @@ def _promotion(
     lag_bytes: int | None = None,
     timeout_s: float = PROMOTION_S,
 ) -> tuple[Step, ...]:
-    """Promote whom the step `chosen` names, lead clients there, have the others follow."""
+    """The step `chosen`, then: promote whom it names, lead clients there, have the others follow.
+
+    Args:
+        cluster: Name in `postgres_clusters`.
+        settings: That entry.
+        chosen: Results in `candidate`, `agent` (its worker), `followers` and, unless given here, `lag_bytes`.
+        previous: Whom clients went to before; may be a reference.
+        lag_bytes: As `PrimaryPromoted.lag_bytes`.
+        timeout_s: For the promotion.
+    """
     candidate = f"${{{chosen.id}.agent}}"
     return (
         chosen,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from yaoki.config.mistakes import one_of
-from yaoki.config.targets import PostgresTarget, RedisTarget
+from yaoki.config.targets import PostgresRole, PostgresTarget, RedisTarget
 from yaoki.errors import ErrorCode, RejectedError
 from yaoki.events.probe import FailureDetected, FailureType
 from yaoki.runs.starting import StartRun
@@ -146,6 +146,14 @@ def resource_of(config: Config, target: str) -> str:
         return settings.group
     application = next((name for name, one in config.recovery.applications.items() if target in one.targets), None)
     return target if application is None else f"app-{application}"
+
+
+def primary_target(config: Config, cluster: str) -> str:
+    """The target that probes the primary of a PostgreSQL cluster; empty when there is none."""
+    for name, target in sorted(config.targets.items()):
+        if isinstance(target, PostgresTarget) and target.cluster == cluster and target.role is PostgresRole.PRIMARY:
+            return name
+    return ""
 
 
 def _ordered_failure(config: Config, order: RunChain, run_id: str, at: datetime) -> FailureDetected:

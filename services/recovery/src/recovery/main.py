@@ -17,6 +17,7 @@ from yaoki.commands.recovery import (
     ShowAutomation,
     ShowRun,
     SteerRun,
+    SwitchOver,
 )
 from yaoki.config.connect import nats_settings
 from yaoki.errors import YaokiError
@@ -72,6 +73,8 @@ from recovery.steps.fallback import FallbackSteps
 from recovery.steps.sentinel import SentinelSteps
 from recovery.steps.sessions import SessionSteps
 from recovery.steps.switches import SwitchSteps
+from recovery.steps.switchover import SwitchoverSteps
+from recovery.switching import SwitchoverHandlers
 from recovery.waiting_failures import WaitingFailures
 
 if TYPE_CHECKING:
@@ -126,6 +129,16 @@ class _Wiring:
         self._sentinels = RedisSentinels()
         self._gate = MaintenanceGate(messaging.kv(SLO), messaging.subjects, self._clock)
         self._guards = Guards(config, GuardBook(messaging.kv("runs")), self._clock)
+        self._database = DatabaseSteps(
+            self._members, fence=self._fence, flags=self._flags, publisher=messaging.publisher, clock=self._clock
+        )
+        self._switchover = SwitchoverSteps(
+            self._members,
+            fence=self._fence,
+            flags=self._flags,
+            reinstate=self._database.reinstate_holder,
+            clock=self._clock,
+        )
         actions: dict[str, Handler] = {}
         self._executor = RunExecutor(
             run_kind=RUN_KIND,
@@ -203,7 +216,8 @@ class _Wiring:
         sentinels = SentinelSteps(groups, sentinels=self._sentinels, clients=redis, flags=flags, clock=clock)
         return {
             **CheckSteps(NatsProber(self._messaging, clock), clock).handlers(),
-            **DatabaseSteps(self._members, fence=self._fence, flags=flags, publisher=publisher, clock=clock).handlers(),
+            **self._database.handlers(),
+            **self._switchover.handlers(),
             **FallbackSteps(clusters, flags=flags, sessions=sessions, clock=clock).handlers(),
             **CacheSteps(groups, agents=agents, flags=flags, clock=clock).handlers(),
             **sentinels.handlers(),
@@ -257,6 +271,17 @@ class _Wiring:
             publisher=self._messaging.publisher,
             clock=self._clock,
         )
+        switching = SwitchoverHandlers(
+            self._config,
+            looks=self._switchover,
+            guards=self._guards,
+            flags=self._flags,
+            runs=self._executor,
+            subjects=self._messaging.subjects,
+            clock=self._clock,
+            ids=self._ids,
+        )
+        self._messaging.serve(SwitchOver, switching.order)
         self._messaging.serve(PauseAutomation, controls.pause)
         self._messaging.serve(ResumeAutomation, controls.resume)
         self._messaging.serve(ShowAutomation, controls.state)

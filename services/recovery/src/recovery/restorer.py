@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
-from yaoki.config.targets import PostgresRole, PostgresTarget
 from yaoki.flags import RouteState
 from yaoki.runs.errors import ResourceBusyError
 from yaoki.runs.starting import StartRun
@@ -13,7 +12,7 @@ from yaoki.telemetry import get_logger
 
 from recovery.candidates import choose_candidate
 from recovery.failover import local
-from recovery.intake import RUN_KIND, as_token
+from recovery.intake import RUN_KIND, as_token, primary_target
 from recovery.restoration import Abandoned, NoWay, Way, pause_after, restoration_plan, way_back
 
 if TYPE_CHECKING:
@@ -155,7 +154,5 @@ class Restorer:
 
     def _check(self, cluster: str) -> Call | None:
         """A fresh probe of the cluster's primary, where one is configured."""
-        for name, target in sorted(self._config.targets.items()):
-            if isinstance(target, PostgresTarget) and target.cluster == cluster and target.role is PostgresRole.PRIMARY:
-                return local("check-target", target=name)
-        return None
+        target = primary_target(self._config, cluster)
+        return local("check-target", target=target) if target else None

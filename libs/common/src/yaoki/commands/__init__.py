@@ -18,6 +18,7 @@ from yaoki.commands.recovery import (
     ShowAutomation,
     ShowRun,
     SteerRun,
+    SwitchOver,
 )
 from yaoki.commands.slo import AnnounceMaintenance, CancelMaintenance, ListMaintenance, SloReport, SloStatus
 from yaoki.commands.worker import AskOrder, CancelOrder, PerformOrder
@@ -35,6 +36,7 @@ REQUESTS: tuple[type[Request], ...] = (
     ResumeAutomation,
     ShowAutomation,
     AcknowledgeFailure,
+    SwitchOver,
     PerformOrder,
     AskOrder,
     CancelOrder,

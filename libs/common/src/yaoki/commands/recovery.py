@@ -145,6 +145,30 @@ class SteerRun(Request, frozen=True, kw_only=True):
     order_id: str = ""
 
 
+class SwitchOver(Request, frozen=True, kw_only=True):
+    """Make a standby the primary of a PostgreSQL cluster while the primary is well: nothing acknowledged is lost.
+
+    Refused while the primary was changed a moment ago, or while automation is held back from it.
+
+    Attributes:
+        cluster: Name in `postgres_clusters`.
+        to: The member to promote; the standby that has most when left out.
+        by: Who orders it.
+        reason: Why; written into the run.
+        order_id: Give one to make a repeat harmless; chosen by the service when left out.
+    """
+
+    service: ClassVar[str] = "recovery"
+    verb: ClassVar[str] = "switchover"
+    reply: ClassVar[type[msgspec.Struct]] = OrderAccepted
+
+    cluster: str
+    to: str = ""
+    by: Annotated[str, msgspec.Meta(min_length=1)]
+    reason: str = ""
+    order_id: str = ""
+
+
 class PauseView(msgspec.Struct, frozen=True, kw_only=True):
     """Automation that a person has paused.
 

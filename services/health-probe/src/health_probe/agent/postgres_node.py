@@ -14,7 +14,7 @@ from yaoki.errors import ErrorCode, RejectedError, TransientError
 
 from health_probe.agent import processes
 from health_probe.agent.durable import sync_directory
-from health_probe.agent.programs import PasswordFile, ServerUser, environment
+from health_probe.agent.programs import PasswordFile, ServerUser, environment, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 STOP_MODES = ("fast", "immediate", "kill")
 _SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 _KILL_S = 10.0
+_CONTROL_S = 10.0
 _WAL_NAME = re.compile(r"[0-9A-F]{24}(\.partial)?|[0-9A-F]{8}\.history")
 
 
@@ -47,6 +48,21 @@ class Followed(msgspec.Struct, frozen=True):
             f"host={upstream.host} port={upstream.port} user={self.user} passfile='{self.passwords.path}' "
             f"application_name={self.member} connect_timeout=5"
         )
+
+
+class FinalPosition(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the WAL of a stopped server ends.
+
+    Attributes:
+        clean: It was shut down, so that its last record is the checkpoint at `position`; else it crashed, and where
+            its WAL ends is unknown.
+        position: Beginning of the last checkpoint's record, bytes.
+        timeline: Of that checkpoint.
+    """
+
+    clean: bool
+    position: int
+    timeline: int
 
 
 class PostgresNode:
@@ -108,6 +124,24 @@ class PostgresNode:
         except FileNotFoundError:
             return 0
         return max((int(name[:8], 16) for name in names if _WAL_NAME.fullmatch(name)), default=0)
+
+    async def final_position(self) -> FinalPosition:
+        """What the control file says; means something only while no process works in the directory.
+
+        Raises:
+            TransientError: `pg_controldata` failed, or says what no version that we know says.
+        """
+        said = await run([self.binaries / "pg_controldata", self.data_directory], user=self.user, timeout_s=_CONTROL_S)
+        lines = dict(line.split(":", 1) for line in said.splitlines() if ":" in line)
+        try:
+            high, low = lines["Latest checkpoint location"].strip().split("/")
+            return FinalPosition(
+                clean=lines["Database cluster state"].strip() == "shut down",
+                position=(int(high, 16) << 32) + int(low, 16),
+                timeline=int(lines["Latest checkpoint's TimeLineID"]),
+            )
+        except (KeyError, ValueError) as error:
+            raise TransientError(f"pg_controldata of {self.data_directory} cannot be read: {error!r}") from error
 
     # -- start
 

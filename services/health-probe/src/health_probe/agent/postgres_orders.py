@@ -47,6 +47,8 @@ class PostgresOrders:
         """For `serve_orders`."""
         return {
             "postgres.stop": _measured(self.stop),
+            "postgres.demote": _measured(self.demote),
+            "postgres.final-position": _measured(self.final_position),
             "postgres.promote": _measured(self.promote),
             "postgres.set-synchronous": _measured(self.set_synchronous),
             "postgres.write-check": _measured(self.write_check),
@@ -72,6 +74,42 @@ class PostgresOrders:
         except TransientError as error:
             raise ActionFailedError(error.message, code=error.code) from error
         return {"member": guard.member, "processes": len(guard.node.working())}
+
+    async def demote(self, order: Order) -> JsonObject:
+        """Stop the primary cleanly, so that its standbys get all of its WAL, and give the lease up.
+
+        What cannot be stopped cleanly in time is killed: `postgres.final-position` tells. A repeat finds it stopped.
+
+        Params: `patience_s`: for the clean stop, seconds.
+        """
+        guard = self._guard
+        patience_s = order.params.get("patience_s", _PATIENCE_S)
+        if not isinstance(patience_s, int | float) or patience_s <= 0:
+            raise RejectedError(f"params.patience_s is {patience_s!r}; expected a positive number of seconds")
+        guard.refuse_while_busy()
+        async with guard.turn:
+            if guard.holds() or guard.node.working():
+                self._require_primary()
+                try:
+                    await guard.life.demoted("ordered", patience_s=float(patience_s))
+                except TransientError as error:
+                    raise ActionFailedError(error.message, code=error.code) from error
+        return {"member": guard.member, "processes": len(guard.node.working())}
+
+    async def final_position(self, _order: Order) -> JsonObject:
+        """Where the WAL of the stopped primary ends: `position` (its last record begins there) and `timeline`.
+
+        Refused while it runs, holds the lease, or was not shut down cleanly: then nobody knows what it acknowledged.
+        """
+        guard = self._guard
+        if guard.holds() or guard.node.working():
+            raise RejectedError(f"{guard.member} runs; only a stopped server has written its last record")
+        final = await guard.node.final_position()
+        if not final.clean:
+            raise ActionFailedError(
+                f"{guard.member} was not shut down cleanly, so that nobody can tell whether a standby has everything"
+            )
+        return {"member": guard.member, "position": final.position, "timeline": final.timeline}
 
     async def promote(self, order: Order) -> JsonObject:
         """Become the holder, then the primary; `timeline` is the new one.

@@ -72,9 +72,14 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 async def run(
-    argv: Sequence[str | Path], *, user: ServerUser, timeout_s: float, extra: Mapping[str, str] | None = None
+    argv: Sequence[str | Path],
+    *,
+    user: ServerUser,
+    timeout_s: float,
+    extra: Mapping[str, str] | None = None,
+    remarks: bool = False,
 ) -> str:
-    """Run a program to its end and return its standard output.
+    """Run a program to its end and return its standard output, with `remarks` followed by its standard error.
 
     Raises:
         TransientError: It failed, with the end of what it said, or took longer than `timeout_s` and was killed.
@@ -103,7 +108,7 @@ async def run(
     if process.returncode:
         said = errors.decode(errors="replace").strip()[-_ERROR_TAIL:]
         raise TransientError(f"{name} ended with {process.returncode}: {said}", code=ErrorCode.FAILED)
-    return output.decode(errors="replace")
+    return (output + errors if remarks else output).decode(errors="replace")
 
 
 class PasswordFile(msgspec.Struct, frozen=True):

@@ -27,6 +27,7 @@ _CLONE_S = 6 * 3600.0
 _PAUSE_S = 1.0
 _CLONE_MARK = ".clone"
 _QUARANTINE_MARK = ".quarantine-"
+_IN_LINE = "no rewind required"
 
 log = get_logger(__name__)
 
@@ -82,7 +83,9 @@ class Rejoiner:
 
 
 async def rejoin(node: PostgresNode, lineage: Lineage, upstream: PostgresSql) -> str:
-    """Make the stopped directory a consistent past of the primary at `upstream`; return `rewind` or `clone`.
+    """Make the stopped directory a consistent past of the primary at `upstream`; return how.
+
+    `stream`: it was one already, as after a switchover. Else `rewind`, or `clone`.
 
     A directory whose rewind failed is put aside, never started. The old directory is given up only when a complete
     clone stands beside it. Nor is one rewound that was a primary on the present primary's timeline: both were promoted
@@ -95,12 +98,12 @@ async def rejoin(node: PostgresNode, lineage: Lineage, upstream: PostgresSql) ->
     forked = lineage.needs_rewind and node.timeline() == view.timeline
     if not lineage.needs_clone and not forked:
         try:
-            await _rewind(node, lineage, upstream.address)
+            rewound = await _rewind(node, lineage, upstream.address)
         except TransientError as error:
             log.warning("pg_rewind failed, cloning instead", error=error.message)
             await _require_primary(upstream)
         else:
-            return "rewind"
+            return "rewind" if rewound else "stream"
     await _clone(node, lineage, upstream.address)
     return "clone"
 
@@ -116,19 +119,22 @@ def _source(node: PostgresNode, upstream: ServerAddress) -> str:
     return f"{node.followed.conninfo(upstream)} dbname=postgres"
 
 
-async def _rewind(node: PostgresNode, lineage: Lineage, upstream: ServerAddress) -> None:
+async def _rewind(node: PostgresNode, lineage: Lineage, upstream: ServerAddress) -> bool:
+    """Whether there was anything to rewind: after a clean stop that the primary has seen the end of there is not."""
     lineage.before_rewind()
-    await run(
+    said = await run(
         [
             *(node.binaries / "pg_rewind", "-D", node.data_directory),
             *("--source-server", _source(node, upstream)),
         ],
         user=node.user,
         timeout_s=_REWIND_S,
+        remarks=True,
     )
     # The rewind has copied the configuration of the primary over ours.
     node.write_settings(node.follow_settings(upstream))
     lineage.clean()
+    return _IN_LINE not in said
 
 
 async def _clone(node: PostgresNode, lineage: Lineage, upstream: ServerAddress) -> None:

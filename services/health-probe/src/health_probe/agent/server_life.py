@@ -146,6 +146,21 @@ class ServerLife:
             self._say_stopped(reason)
         await self._try_release()
 
+    async def demoted(self, reason: str, *, patience_s: float) -> None:
+        """Stop the server as cleanly as it goes within `patience_s`, and give the lease up only then.
+
+        The lease is renewed meanwhile: without it the watchdog would kill a server that still sends its last WAL.
+        The caller holds the guard's turn, so that nothing can be started before the lease is given up.
+
+        Raises:
+            TransientError: Processes are left; the lease was given up.
+        """
+        self.stopping = True
+        try:
+            await self._node.stop("fast", patience_s=patience_s)
+        finally:
+            await self.stopped(reason)
+
     async def _killed(self) -> bool:
         try:
             await self._node.kill()

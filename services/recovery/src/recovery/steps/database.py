@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from yaoki.events.recovery import PrimaryPromoted
-from yaoki.flags import Route, RouteState
 from yaoki.runs.actions import ActionResult
 from yaoki.runs.errors import ActionFailedError, PreconditionFailedError
 
@@ -260,20 +259,10 @@ class DatabaseSteps:
         return found
 
     async def _publish(self, order: Order, member: str, reason: str) -> None:
-        cluster = _cluster(order)
-        others = (name for name in self._members.settings(cluster).members if name != member)
-        await self._flags.publish_route(
-            Route(
-                cluster=cluster,
-                state=RouteState.SERVING,
-                epoch=order.epoch,
-                primary=self._members.endpoint(cluster, member),
-                replicas=tuple(self._members.endpoint(cluster, name) for name in others),
-                since=self._clock.now(),
-                reason=reason,
-            ),
-            by=order.run_id,
+        route = self._members.route_to(
+            _cluster(order), member, epoch=order.epoch, since=self._clock.now(), reason=reason
         )
+        await self._flags.publish_route(route, by=order.run_id)
 
     def _left(self, order: Order) -> float:
         return (order.expires_at - self._clock.now()).total_seconds()

@@ -7,6 +7,8 @@ import os
 import subprocess
 from typing import TYPE_CHECKING, TypedDict
 
+from typing_extensions import override
+
 from yaoki_devstack.errors import CommandFailedError
 from yaoki_devstack.guard import guard
 from yaoki_devstack.waiting import patient
@@ -19,8 +21,17 @@ if TYPE_CHECKING:
 
 COMMAND_SECONDS = 120.0
 
-_detached: list[subprocess.Popen[bytes]] = []
-"""Processes that shall outlive us; kept here, because a collected Popen complains that its child lives."""
+
+class _Outliving(subprocess.Popen[bytes]):
+    """A process that shall outlive us: that it lives when nobody refers to it any more is no mistake to warn of."""
+
+    @override
+    def __del__(self) -> None:
+        self.poll()
+
+
+_detached: list[_Outliving] = []
+"""Kept, so that those that end before us do not stay as zombies."""
 
 
 def collect_detached() -> None:
@@ -58,7 +69,7 @@ def spawn(
     """
     marks = {} if detached else guard.owner_environment()
     with log_file.open("ab") as log:
-        process = subprocess.Popen(  # noqa: S603 - argv is built by this package or by a test
+        process = (_Outliving if detached else subprocess.Popen)(
             [os.fspath(part) for part in argv],
             cwd=cwd,
             stdin=subprocess.DEVNULL,
@@ -68,7 +79,7 @@ def spawn(
             start_new_session=True,
             **user_arguments(identity),
         )
-    if detached:
+    if isinstance(process, _Outliving):
         _detached.append(process)
     return process
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -77,6 +78,19 @@ async def test_cut_resets_and_refuses_until_restored(proxy: TcpProxy, connect: C
         await connect()
     await proxy.restore()
     assert await (await connect()).ask("PING") == "+PONG"
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_connection_that_is_being_accepted_is_cut_too(proxy: TcpProxy, turns: int) -> None:
+    """However far the proxy has come with it, in turns of its event loop."""
+    with socket.create_connection((proxy.host, proxy.port)) as client:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await proxy.cut()
+        client.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        with pytest.raises(ConnectionResetError):
+            await asyncio.wait_for(asyncio.get_running_loop().sock_recv(client, 1), patient(5.0))
+    assert proxy.connections == 0
 
 
 async def test_reset_once_resets_and_accepts(proxy: TcpProxy, connect: Connect) -> None:

@@ -69,6 +69,9 @@ class TcpProxy:
         """Reset every connection and refuse new ones, as a host does whose server has died."""
         listener, self._listener = self._listener, None
         if listener is not None:
+            for each in listener.sockets:
+                asyncio.get_running_loop().remove_reader(each.fileno())
+            await asyncio.sleep(0)  # a server that is closed forgets, open, a connection that it has just accepted
             listener.close()
         await self.reset_once()
 
@@ -97,11 +100,15 @@ class TcpProxy:
         await self.start()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._listener is None:
+            _reset(writer)  # accepted just before the cut, which did not know of it yet
+            return
         link = _Link(self._weather, reader, writer)
         self._links[link] = asyncio.ensure_future(link.carry(self.target))
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait([self._links[link]])
         self._links.pop(link).cancel()
+        _reset(writer)  # a link that is cut before its first step does nothing itself
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -75,7 +75,7 @@ class Services:
         )
         return process.pid
 
-    async def wait_ready(self, service: Service, within_s: float = 20.0) -> None:
+    async def wait_ready(self, service: Service, within_s: float = 40.0) -> None:
         """Return when the service is ready.
 
         Raises:

@@ -44,7 +44,7 @@ modules:
 async def start_web_server(processes: ProcessGroup, port: int, name: str = "web") -> None:
     """HAProxy as the process `name`, which answers every request with status 200 and 15 bytes of JSON."""
     (processes.directory / f"{name}.cfg").write_text(_HAPROXY.format(port=port), encoding="utf-8")
-    processes.start(name, [_program("haproxy"), "-db", "-f", f"{name}.cfg"])
+    processes.start(name, [tool("haproxy"), "-db", "-f", f"{name}.cfg"])
     await _listening(processes, name, port)
 
 
@@ -52,12 +52,13 @@ async def start_blackbox_exporter(processes: ProcessGroup, port: int) -> psutil.
     """blackbox_exporter with the module `http_2xx`."""
     (processes.directory / "blackbox.yml").write_text(_BLACKBOX, encoding="utf-8")
     options = ["--config.file=blackbox.yml", f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"]
-    pid = processes.start("blackbox", [_program("prometheus-blackbox-exporter"), *options])
+    pid = processes.start("blackbox", [tool("prometheus-blackbox-exporter"), *options])
     await _listening(processes, "blackbox", port)
     return psutil.Process(pid)
 
 
-def _program(name: str) -> str:
+def tool(name: str) -> str:
+    """Path of a pinned program."""
     # The launcher replaces itself by the program, so the process that is started is the one that is measured.
     launcher = ROOT / ".tools" / "bin" / name
     if not launcher.exists():

@@ -14,18 +14,20 @@ from yaoki.testing import patient
 ROOT = Path(__file__).parents[2]
 PASSES = "def test_passes(): pass\n"
 SKIPS_A_TEST = "import pytest\ndef test_skips(): pytest.skip('no server here')\n"
-SKIPS_A_MODULE = "import pytest\npytest.skip('no server here', allow_module_level=True)\n"
+SKIPS_A_MODULE = "import pytest\npytest.skip('no module here', allow_module_level=True)\n"
 NEEDS_NATS = "import pytest\n@pytest.mark.nats_cli\ndef test_needs_nats(): assert False, 'ran'\n"
 
 
-def run_session(folder: Path, source: str, *, ci: bool, workers: int = 0) -> subprocess.CompletedProcess[str]:
+def run_session(folder: Path, *sources: str, ci: bool, workers: int = 0) -> subprocess.CompletedProcess[str]:
     """Run a session of its own under the root conftest, on a machine without the nats command."""
     shutil.copy(ROOT / "conftest.py", folder)
     (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    nats_cli: needs nats\n", encoding="utf-8")
-    (folder / "test_it.py").write_text(PASSES + source, encoding="utf-8")
+    for number, source in enumerate(sources):
+        (folder / f"test_{number}.py").write_text(PASSES + source, encoding="utf-8")
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    env["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # a session is begun several times, and needs no other plugin
     return subprocess.run(  # noqa: S603 - this Python, files of this test
-        [sys.executable, "-m", "pytest", f"-n{workers}", "-p", "no:cacheprovider", str(folder)],
+        [sys.executable, "-m", "pytest", "-p", "xdist", f"-n{workers}", "-p", "no:cacheprovider", str(folder)],
         cwd=folder,
         env=env | {"CI": "true" if ci else "", "PATH": "/nonexistent"},
         capture_output=True,
@@ -35,23 +37,24 @@ def run_session(folder: Path, source: str, *, ci: bool, workers: int = 0) -> sub
     )
 
 
-@pytest.mark.parametrize("source", [SKIPS_A_TEST, SKIPS_A_MODULE], ids=["test", "module"])
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_skip_fails_in_ci(tmp_path: Path, source: str, workers: int) -> None:
+@pytest.mark.parametrize(
+    ("source", "reason"), [(SKIPS_A_TEST, "no server here"), (SKIPS_A_MODULE, "no module here")], ids=["test", "module"]
+)
+def test_a_skip_fails_in_ci(tmp_path: Path, source: str, reason: str, workers: int) -> None:
     """What did not run is reported as failed, with the reason it gave."""
     done = run_session(tmp_path, source, ci=True, workers=workers)
 
     assert done.returncode != 0
-    assert "skipped, and CI runs every test" in done.stdout
-    assert "no server here" in done.stdout
+    assert "skipped, and CI runs every test: " in done.stdout
+    assert reason in done.stdout
 
 
-@pytest.mark.parametrize("source", [SKIPS_A_TEST, SKIPS_A_MODULE], ids=["test", "module"])
-def test_a_skip_is_a_skip_elsewhere(tmp_path: Path, source: str) -> None:
-    """On a person's machine a skip stays visible as a skip."""
-    done = run_session(tmp_path, source, ci=False)
+def test_a_skip_is_a_skip_elsewhere(tmp_path: Path) -> None:
+    """On a person's machine a skip stays visible as a skip, be it of a test or of a module."""
+    done = run_session(tmp_path, SKIPS_A_TEST, SKIPS_A_MODULE, ci=False)
 
-    assert "1 skipped" in done.stdout
+    assert "2 skipped" in done.stdout
     assert "failed" not in done.stdout
 
 

@@ -170,7 +170,9 @@ async def test_a_killed_writer_loses_nothing(world: World, fault: str) -> None:
     await world.book_window(now + timedelta(days=9), told=False)
 
     doomed = world.process("slo-1", fault=fault)
-    assert await asyncio.to_thread(doomed.wait, patient(25)) == -signal.SIGKILL, (world.directory / "slo-1.log").read_text()
+    assert await asyncio.to_thread(doomed.wait, patient(25)) == -signal.SIGKILL, (
+        world.directory / "slo-1.log"
+    ).read_text()
     world.process("slo-2")
 
     await world.until(first, first + 38, UP * 10 + DOWN * 12 + UP * 16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,7 +66,7 @@ async def test_a_cluster_is_restored_started_and_read(
     assert found.record.stages == tuple(VerificationStage)
 
 
-async def test_a_restore_keeps_what_is_there_and_is_the_same_by_hand(
+async def test_a_restore_keeps_what_is_there_and_is_the_same_by_other_ways(
     database: TestDatabase,
     directory_store: DirectoryObjectStore,
     identity: Identity,
@@ -96,6 +97,12 @@ async def test_a_restore_keeps_what_is_there_and_is_the_same_by_hand(
     objects, key, by_hand = f"$(ls {tmp_path}/repository/yaoki/*/*/*/data.*)", tmp_path / "key.txt", tmp_path / "hand"
     key.write_text(str(identity), encoding="utf-8")
     by_hand.mkdir()
+    glass = [sys.executable, "-m", "backup.break_glass", "restore", f"--from=file://{tmp_path}/repository/yaoki"]
+    options = [f"--identity={key}", f"--into-directory={tmp_path / 'glass'}", f"--binaries={server.binaries}"]
+    said = await run([*glass, *options], {})
+    assert b"are those that were backed up" in said
+    await run(["diff", "-r", "--no-dereference", str(tmp_path / "new"), str(tmp_path / "glass")], {})
+
     line = f"cat {objects} | {tool['age']} -d -i {key} | {tool['zstd']} -d | tar -x -C {by_hand}"
     await run(["sh", "-ec", line], {})
     await run(["diff", "-r", "--no-dereference", str(tmp_path / "new"), str(by_hand)], {})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from backup.adapters.hooks import ProgramHooks
 from backup.attempts import Attempt, Attempts
 from backup.desk import BackupDesk, TakeOrder, Target
 from backup.kinds import Kind
@@ -107,7 +108,8 @@ class World:
         self.repository = Repository("main", store, "yaoki")
         kind = Kind(source=FileTreeSource(str(tree)), rehearsal=TreeRehearsal(), restorer=TreeRestorer(str(tree)))
         config = FilesBackup(repository="main", root=str(tree), keep=keep)
-        self.target = Target(name="uploads", config=config, kind=kind, repository=self.repository)
+        hooks = ProgramHooks("uploads", config.hooks, ())
+        self.target = Target(name="uploads", config=config, kind=kind, repository=self.repository, hooks=hooks)
 
     def told(self) -> list[str]:
         return [type(event).__name__ for event in self.said.events.values()]

@@ -26,6 +26,10 @@ NAME = "a name of 1 to 100 of a-z, 0-9, '-' and '_'"
 
 # First match counts: pattern over the path, a wrong value, what the message expects instead.
 WRONG: tuple[tuple[str, Any, str], ...] = (
+    ("backup.allowed_hooks*", "quiesce", "an absolute path"),
+    ("backup.targets.*.hooks.*.argv[[]0]", "/bin/sh", "a program out of backup.allowed_hooks"),
+    ("backup.targets.*.hooks.*.argv*", "", "text that is not empty"),
+    ("backup.targets.*.hooks.*.timeout", "0s", "more than 0"),
     ("backup.recipients*", "AGE-SECRET-KEY-1", "text that matches ^age1"),
     ("backup.sweep_after", "0s", "more than 0"),
     ("backup.scratch", "tmp", "an absolute path"),
@@ -182,10 +186,6 @@ WRONG: tuple[tuple[str, Any, str], ...] = (
     ("agents.*.group", "cash", "a name out of redis_groups: cache or sessions"),
     ("targets.*.member", "pg-c", "a name out of postgres_clusters.orders.members: pg-a or pg-b"),
     ("agents.*.member", "nobody", "a name out of"),
-    ("recovery.applications.*.scaling.load.prometheus", "127.0.0.1:9090", "a URL http://host[:port]/path"),
-    ("recovery.applications.*.scaling.load.every", "0s", "more than 0"),
-    ("recovery.applications.*.scaling.load.*_for", "long", DURATION),
-    ("recovery.applications.*.scaling.load.*", "", "text that is not empty"),
     ("recovery.applications.*.scaling.load.prometheus", "127.0.0.1:9090", "a URL http://host[:port]/path"),
     ("recovery.applications.*.scaling.load.every", "0s", "more than 0"),
     ("recovery.applications.*.scaling.load.*_for", "long", DURATION),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from backup.attempts import Attempts
     from backup.kinds import Kind
+    from backup.ports import Hooks
     from backup.repository import Repository
 
 T = TypeVar("T")
@@ -42,6 +43,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     config: BackupTarget
     kind: Kind
     repository: Repository
+    hooks: Hooks
 
 
 class TakeOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +129,7 @@ class BackupDesk:
             cleared = await target.repository.clear(
                 target=attempt.target, kind=attempt.kind, backup_id=attempt.backup_id
             )
+            await self._after(target, attempt.backup_id, "cancelled" if cleared else "completed")
             if cleared:
                 error = BackupError(
                     f"the process {attempt.instance} that took it has ended",
@@ -159,7 +162,7 @@ class BackupDesk:
             )
         )
         try:
-            manifest = await self._taking(target).take(target.kind.source, self._assignment(target, attempt))
+            manifest = await self._between_hooks(target, attempt)
         except BackupError as error:
             await self._failed(attempt, error)
             await self._attempts.end(target.name)
@@ -167,6 +170,27 @@ class BackupDesk:
         await self._completed(target, manifest)
         await self._attempts.end(target.name)
         return manifest
+
+    async def _between_hooks(self, target: Target, attempt: Attempt) -> Manifest:
+        """Take it; whatever becomes of it, the hook after it runs. A killed process leaves that to `settle`."""
+        outcome = "cancelled"
+        try:
+            await target.hooks.before(attempt.backup_id)
+            manifest = await self._taking(target).take(target.kind.source, self._assignment(target, attempt))
+            outcome = "completed"
+        except BackupError:
+            outcome = "failed"
+            raise
+        finally:
+            await self._after(target, attempt.backup_id, outcome)
+        return manifest
+
+    async def _after(self, target: Target, backup_id: str, outcome: str) -> None:
+        try:
+            await target.hooks.after(backup_id, outcome)
+        except BackupError as error:
+            metrics.HOOKS_AFTER_FAILED.labels(target.name).inc()
+            _log.error("hook after the backup failed", target=target.name, backup=backup_id, error=error.message)
 
     def _taking(self, target: Target) -> Taking:
         def progress(backup_id: str, size: int) -> None:

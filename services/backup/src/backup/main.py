@@ -20,6 +20,7 @@ from yaoki.tasks import end_tasks
 from yaoki.telemetry import get_logger, setup_telemetry
 
 from backup.adapters.directory import DirectoryObjectStore
+from backup.adapters.hooks import ProgramHooks
 from backup.adapters.s3 import S3Location, S3ObjectStore
 from backup.attempts import Attempts
 from backup.desk import BackupDesk, Target
@@ -98,6 +99,7 @@ class _Wiring:
                 config=target,
                 kind=kind_of(target, section),
                 repository=repositories[target.repository],
+                hooks=ProgramHooks(name, target.hooks, section.allowed_hooks),
             )
             for name, target in section.targets.items()
         }

@@ -12,3 +12,4 @@ LAST_VERIFIED = Gauge("backup_last_verified_timestamp", "When a backup was last 
 RTO = Gauge("backup_verified_rto_seconds", "Measured by the newest successful verification.", ["target"])
 UPLOADED = Counter("backup_uploaded_bytes", "Bytes of parts that were stored.", ["target"])
 EXPIRED = Counter("backup_expired", "Backups that retention deleted.", ["target"])
+HOOKS_AFTER_FAILED = Counter("backup_hook_after_failure", "Hooks after a backup that failed.", ["target"])

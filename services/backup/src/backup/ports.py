@@ -175,6 +175,30 @@ class RestoredCopy(Protocol):
         ...
 
 
+class Hooks(Protocol):
+    """What runs around each backup of one target."""
+
+    async def before(self, backup_id: str) -> None:
+        """Prepare the source.
+
+        Raises:
+            SourceFailedError: It is not prepared: no backup is taken.
+        """
+        ...
+
+    async def after(self, backup_id: str, outcome: str) -> None:
+        """Put back what `before` has prepared, also where that failed half-way. May be repeated.
+
+        Args:
+            backup_id: As for `before`.
+            outcome: `completed`, `failed` or `cancelled`.
+
+        Raises:
+            SourceFailedError: It is not put back; the backup is what it is.
+        """
+        ...
+
+
 class Rehearsal(Protocol):
     """Restores backups of one kind into a throw-away place, away from everything that is live."""
 

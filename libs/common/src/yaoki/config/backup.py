@@ -106,6 +106,30 @@ class Keep(Section, frozen=True, kw_only=True):
     within: Duration = 0.0
 
 
+class BackupHook(Section, frozen=True, kw_only=True):
+    """A program that runs before or after each backup of a target, without a shell.
+
+    Attributes:
+        argv: Program, out of `backup.allowed_hooks`, and its arguments.
+        timeout: It is killed after so long, and has failed then.
+    """
+
+    argv: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1)]
+    timeout: PositiveDuration = 60.0
+
+
+class BackupHooks(Section, frozen=True, kw_only=True):
+    """What runs around each backup of a target.
+
+    Attributes:
+        before: No backup is taken when it fails.
+        after: Runs whatever became of the backup, and at least once.
+    """
+
+    before: BackupHook | None = None
+    after: BackupHook | None = None
+
+
 class BackupTarget(Section, frozen=True, kw_only=True, tag_field="kind"):
     """Something that is backed up.
 
@@ -117,6 +141,7 @@ class BackupTarget(Section, frozen=True, kw_only=True, tag_field="kind"):
         rate: Most bytes a second towards the repository.
         keep: How long its backups are kept.
         pinned: Backups by id that are kept whatever the rules say.
+        hooks: Programs that run before and after each backup.
     """
 
     repository: RepositoryName
@@ -126,6 +151,7 @@ class BackupTarget(Section, frozen=True, kw_only=True, tag_field="kind"):
     rate: Size | None = None
     keep: Keep = Keep()
     pinned: tuple[Text, ...] = ()
+    hooks: BackupHooks = BackupHooks()
 
 
 class PostgresLogicalBackup(BackupTarget, frozen=True, kw_only=True, tag="postgres-logical"):
@@ -260,6 +286,7 @@ class BackupSection(Section, frozen=True, kw_only=True):
         identity: Private age key, on hosts that verify and restore; a host that only takes backups has none.
         binaries: Directory of PostgreSQL's programs; those on PATH when left out.
         redis_server: Program that rehearses restores of Redis; the one on PATH when left out.
+        allowed_hooks: Programs that hooks may run, by absolute path.
         scratch: Where rehearsals put their data; the system's temporary directory when left out.
         run_as: User of throw-away servers, where the service is root.
         targets: What is backed up, by name.
@@ -273,6 +300,7 @@ class BackupSection(Section, frozen=True, kw_only=True):
     identity: Secret | None = None
     binaries: AbsolutePath | None = None
     redis_server: AbsolutePath | None = None
+    allowed_hooks: tuple[AbsolutePath, ...] = ()
     scratch: AbsolutePath | None = None
     run_as: str | None = None
     targets: dict[Name, PostgresLogicalBackup | PostgresPhysicalBackup | RedisBackup | FilesBackup] = msgspec.field(

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
+from typing_extensions import override
 from yaoki.epoch import Epoch  # noqa: TC002 - msgspec reads the annotation at run time
 from yaoki.errors import ErrorCode, TransientError
 
@@ -46,6 +47,14 @@ class WatchdogState(msgspec.Struct, frozen=True, kw_only=True):
     epoch: Epoch
     fired: int
     pid: int
+
+
+class _Outliving(subprocess.Popen[bytes]):
+    """The watchdog's process, which outlives its agent by design: that it is left alone is no mistake to warn of."""
+
+    @override
+    def __del__(self) -> None:
+        self.poll()
 
 
 class WatchdogClient:
@@ -205,7 +214,7 @@ class WatchdogClient:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         with (self._state_directory / "watchdog.log").open("ab") as log:
-            return subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
+            return _Outliving(
                 [
                     *(sys.executable, "-m", "health_probe.agent.watchdog_main"),
                     *("--data-directory", str(self._data_directory)),

@@ -19,6 +19,7 @@ from yaoki.flags import BUCKET as FLAGS
 from yaoki.http import HttpServer, standard_routes
 from yaoki.messaging import Messaging
 from yaoki.runs.leases import BUCKET as LEASES
+from yaoki.tasks import EndingGroup
 from yaoki.telemetry import setup_telemetry
 
 from health_probe.adapters.archive import EventArchive
@@ -160,7 +161,7 @@ async def keep_watch(
     targets = [gated(target, gate) for target in monitored_targets(surroundings, clock)]
     flags = FlagStore(messaging.kv(FLAGS), messaging.publisher, clock)
     await _patiently(lambda: routes.load(flags, routed_clusters(config)))
-    async with asyncio.TaskGroup() as group:
+    async with EndingGroup() as group:
         group.create_task(monitor.run(), name="self check")
         post = watch_post(config, messaging, targets, vantage=vantage, clock=clock, group=group)
         await _patiently(post.open)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 import structlog
 from yaoki.errors import ConflictError, FatalError, TransientError
+from yaoki.tasks import EndingGroup
 
 from health_probe.roster import SPEAKING_SHARE, Member, Roster, Signs
 
@@ -106,7 +106,7 @@ class Membership:
         Raises:
             FatalError: Another process has the same name.
         """
-        async with asyncio.TaskGroup() as group:
+        async with EndingGroup() as group:
             group.create_task(self._keep(), name="lease")
             group.create_task(self._follow(), name="other probers")
 

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 from yaoki import faults
 from yaoki.errors import ConflictError, RejectedError, TransientError
+from yaoki.tasks import EndingGroup
 
 from health_probe.records import record_key, verdict_key
 from health_probe.verdicts import event_id
@@ -151,7 +152,7 @@ class Reporter:
 
     async def run(self) -> None:
         """Deliver for ever; cancel to stop."""
-        async with asyncio.TaskGroup() as group:
+        async with EndingGroup() as group:
             for number in range(_WORKERS):
                 group.create_task(self._work(), name=f"reporter {number}")
             group.create_task(self._show_all(), name="live feed")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 from yaoki.events.probe import ErrorClass, ProbeResult, ProbeStatus
+from yaoki.tasks import EndingGroup
 
 from health_probe.attempt import Deadline
 
@@ -98,7 +99,7 @@ class Scheduler:
         """Probe for ever; cancel to stop."""
         if len(jobs) == 1:
             await self._beat(jobs[0])
-        async with asyncio.TaskGroup() as group:
+        async with EndingGroup() as group:
             for job in jobs:
                 group.create_task(self._beat(job), name=f"probe {job.target}")
 

@@ -10,6 +10,7 @@ import msgspec
 import structlog
 from yaoki.errors import TransientError
 from yaoki.messaging.ports import KeyValue  # noqa: TC002 - msgspec reads the annotation at run time
+from yaoki.tasks import EndingGroup
 
 from health_probe.board import Board  # noqa: TC001 - as above
 from health_probe.judge import Judge  # noqa: TC001 - as above
@@ -51,7 +52,7 @@ class WatchPost(msgspec.Struct, frozen=True, kw_only=True):
 
     async def run(self) -> None:
         """For ever."""
-        async with asyncio.TaskGroup() as group:
+        async with EndingGroup() as group:
             group.create_task(self._follow(), name="health")
             group.create_task(self.membership.run(), name="membership")
             group.create_task(self.reporter.run(), name="reporter")

@@ -11,6 +11,7 @@ import structlog
 from yaoki.commands.probe import CheckIn, CheckInReply
 from yaoki.errors import ConflictError, RejectedError, TransientError
 from yaoki.live import CHECK_IN, REQUESTS, CheckInSignal, RequestsObserved
+from yaoki.tasks import EndingGroup
 
 from health_probe.heartbeats import BUCKET, LISTENING_EVERY
 from health_probe.traffic import Report
@@ -88,7 +89,7 @@ class Intake:
 
     async def run(self) -> None:
         """Share what is heard, for ever."""
-        async with asyncio.TaskGroup() as group:
+        async with EndingGroup() as group:
             group.create_task(self._follow(), name="check-ins")
             group.create_task(self._keep_listening(), name="listening")
 

@@ -10,6 +10,7 @@ import nats.errors
 import structlog
 from yaoki.errors import TransientError
 from yaoki.events.probe import ProberImpaired, ProberRestored
+from yaoki.tasks import EndingGroup
 
 from health_probe import metrics
 from health_probe.self_health import BEAT_S, Sign
@@ -61,7 +62,7 @@ class SelfMonitor:
     async def run(self) -> None:
         """Watch for ever; cancel to stop."""
         self._health.begin(self._clock.monotonic(), self._clock.now())
-        async with asyncio.TaskGroup() as group:
+        async with EndingGroup() as group:
             group.create_task(self._beat(), name="self: loop and clocks")
             group.create_task(self._look_around(), name="self: network")
             group.create_task(self._tell(), name="self: events")

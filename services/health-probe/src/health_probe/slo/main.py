@@ -17,6 +17,7 @@ from yaoki.maintenance import BUCKET as SLO
 from yaoki.messaging import Messaging
 from yaoki.runs.leases import BUCKET as LEASES
 from yaoki.runs.leases import RunLeases
+from yaoki.tasks import EndingGroup
 from yaoki.telemetry import setup_telemetry
 
 from health_probe.adapters.slo_feeds import Feeds
@@ -136,7 +137,7 @@ async def _keep(config: Config, messaging: Messaging) -> None:
     await messaging.start()
     _log.info("service levels", services=len(parts.levels.promised), targets=len(parts.book.targets))
     try:
-        async with asyncio.TaskGroup() as group:
+        async with EndingGroup() as group:
             group.create_task(parts.feeds.follow_views(), name="views")
             group.create_task(parts.feeds.follow_events(), name="events")
             group.create_task(term.run(), name="term")

@@ -11,6 +11,7 @@ from health_probe.adapters.network import Network
 from health_probe.attempt import Deadline
 from health_probe.measured import MeasuredProbe
 from yaoki.clock import SystemClock
+from yaoki.testing import patient
 
 if TYPE_CHECKING:
     import ssl
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from health_probe.ports import Check
     from yaoki.events.probe import ProbeResult
 
+    Reached = Callable[[ProbeResult], bool]
     Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -31,12 +33,31 @@ def network() -> Network:
 def run() -> Callable[..., Awaitable[ProbeResult]]:
     """Runs a check once; the result has to come by the deadline, whatever the target does."""
 
-    async def run_once(check: Check, timeout_s: float = 5.0) -> ProbeResult:
+    async def run_once(check: Check, timeout_s: float | None = None) -> ProbeResult:
+        limit_s = patient(5.0) if timeout_s is None else timeout_s
         probe = MeasuredProbe(check, SystemClock())
-        async with asyncio.timeout(timeout_s + 2.0):
-            return await probe.run(Deadline.after(timeout_s))
+        async with asyncio.timeout(limit_s + patient(5.0)):
+            return await probe.run(Deadline.after(limit_s))
 
     return run_once
+
+
+@pytest.fixture
+def run_out(run: Callable[..., Awaitable[ProbeResult]]) -> Callable[..., Awaitable[ProbeResult]]:
+    """Runs a check that comes to no end, and gives it more time where it did not even come as far as `reached`.
+
+    A machine that stands still for the time of a short deadline would let it end on the way.
+    """
+
+    async def run_out_of_time(check: Check, reached: Reached, timeout_s: float = 0.5) -> ProbeResult:
+        result = await run(check, timeout_s=timeout_s)
+        for factor in (4, 16, 64):
+            if reached(result):
+                break
+            result = await run(check, timeout_s=factor * timeout_s)
+        return result
+
+    return run_out_of_time
 
 
 @asynccontextmanager

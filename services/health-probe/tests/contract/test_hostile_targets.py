@@ -86,7 +86,7 @@ async def test_a_name_that_does_not_resolve_is_a_dns_failure(kind: str, network:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_full_backlog_is_a_timeout_of_connect(kind: str, network: Network, run: Any) -> None:
+async def test_a_full_backlog_is_a_timeout_of_connect(kind: str, network: Network, run_out: Any) -> None:
     """A listener that never accepts and whose queue is full drops the packets of whoever comes next."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -97,7 +97,7 @@ async def test_a_full_backlog_is_a_timeout_of_connect(kind: str, network: Networ
             client.setblocking(False)  # noqa: FBT003 - the standard library's signature
             client.connect_ex(("127.0.0.1", port))
 
-        result = await run(build(kind, network, "127.0.0.1", port), timeout_s=0.5)
+        result = await run_out(build(kind, network, "127.0.0.1", port), lambda result: result.phase == "connect")
 
         for client in waiting:
             client.close()
@@ -107,13 +107,15 @@ async def test_a_full_backlog_is_a_timeout_of_connect(kind: str, network: Networ
 
 @pytest.mark.parametrize("kind", TALKING_KINDS)
 async def test_accepting_and_saying_nothing_is_a_timeout(
-    kind: str, network: Network, run: Any, listening: Callable[..., Any]
+    kind: str, network: Network, run_out: Any, listening: Callable[..., Any]
 ) -> None:
     async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await reader.read()
 
     async with listening(silent) as port:
-        result = await run(build(kind, network, "127.0.0.1", port), timeout_s=0.5)
+        result = await run_out(
+            build(kind, network, "127.0.0.1", port), lambda result: result.phase in ("login", "response")
+        )
 
     assert (result.status, result.error_class) == (ProbeStatus.UNHEALTHY, ErrorClass.TIMEOUT)
     assert result.phase in ("login", "response")
@@ -189,7 +191,7 @@ async def test_noise_is_a_protocol_failure(
         await reader.read()
 
     async with listening(noise) as port:
-        result = await run(build(kind, network, "127.0.0.1", port), timeout_s=1.0)
+        result = await run(build(kind, network, "127.0.0.1", port))
 
     assert result.status is ProbeStatus.UNHEALTHY
     assert result.error_class in (ErrorClass.PROTOCOL, ErrorClass.REFUSED), result.detail

@@ -10,6 +10,7 @@ from health_probe.adapters.http_session import open_session
 from health_probe.attempt import Deadline, Phases, ProbeFailedError
 from health_probe.probes.http import Expectations, HttpCheck
 from yaoki.events.probe import ErrorClass, ProbeStatus
+from yaoki.testing import patient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,7 +123,7 @@ async def test_a_request_that_cannot_be_made_is_the_probers_own_fault(
 
 async def test_a_session_that_the_server_ends_early_is_named(network: Network, listening: Callable[..., Any]) -> None:
     async with listening(answering(200, extra=b"Connection: close\r\n")) as port:
-        phases = Phases(Deadline.after(5.0))
+        phases = Phases(Deadline.after(patient(5.0)))
         async with open_session(network, phases, f"http://127.0.0.1:{port}") as session:
             first = await session.send(phases, "put", "PUT", "/a", headers={}, body=b"x")
             with pytest.raises(ProbeFailedError, match="closes the connection after a single answer") as failure:

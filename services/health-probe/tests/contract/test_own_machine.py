@@ -15,6 +15,7 @@ from health_probe.adapters.own_network import OwnNetwork
 from health_probe.adapters.own_resolver import SystemResolver
 from typing_extensions import override
 from yaoki.config import Address
+from yaoki.testing import patient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -145,14 +146,14 @@ def configuration(directory: Path, *servers: str) -> Path:
 async def test_a_resolver_that_answers_anything_is_there(tmp_path: Path, code: dns.rcode.Rcode) -> None:
     async with name_server(code) as (_, port):
         resolver = SystemResolver(configuration(tmp_path, "127.0.0.1"), port)
-        assert await resolver.problem(2.0) is None
+        assert await resolver.problem(patient(5.0)) is None
 
 
 async def test_it_is_not_asked_again_while_its_answer_is_fresh(tmp_path: Path) -> None:
     async with name_server(dns.rcode.NOERROR) as (server, port):
         resolver = SystemResolver(configuration(tmp_path, "127.0.0.1"), port)
         for _ in range(20):
-            assert await resolver.problem(2.0) is None
+            assert await resolver.problem(patient(5.0)) is None
 
     assert server.asked == 1
 
@@ -160,7 +161,7 @@ async def test_it_is_not_asked_again_while_its_answer_is_fresh(tmp_path: Path) -
 async def test_one_of_several_that_answers_is_enough(tmp_path: Path) -> None:
     async with name_server(dns.rcode.NOERROR) as (_, port):
         resolver = SystemResolver(configuration(tmp_path, "127.0.0.2", "127.0.0.1"), port)
-        assert await resolver.problem(2.0) is None
+        assert await resolver.problem(patient(5.0)) is None
 
 
 async def test_a_resolver_that_stays_silent_is_a_problem_until_it_answers(tmp_path: Path) -> None:

@@ -125,12 +125,12 @@ async def test_no_connections_left_is_a_capacity_failure(
 
 
 async def test_a_stopped_process_is_a_timeout_and_a_killed_one_refused(
-    postgres_server: PostgresCluster, network: Network, run: Any
+    postgres_server: PostgresCluster, network: Network, run: Any, run_out: Any
 ) -> None:
     server = postgres_server.primary
     await create_role(server)
     await server.pause()
-    paused = await run(primary_check(network, server), timeout_s=0.7)
+    paused = await run_out(primary_check(network, server), lambda result: result.phase == "login")
     await server.resume()
     resumed = await run(primary_check(network, server))
     await server.kill()
@@ -175,7 +175,7 @@ async def test_before_the_first_route_one_primary_among_the_members_is_enough(
 
 
 async def test_a_commit_that_waits_for_a_standby_is_unhealthy_and_leaves_one_session(
-    synchronous_postgres_pair: PostgresCluster, network: Network, run: Any
+    synchronous_postgres_pair: PostgresCluster, network: Network, run: Any, run_out: Any
 ) -> None:
     """Such a commit cannot be interrupted; one for each probe would use up all connections."""
     primary, standby = synchronous_postgres_pair.primary, synchronous_postgres_pair.standbys[0]
@@ -183,7 +183,7 @@ async def test_a_commit_that_waits_for_a_standby_is_unhealthy_and_leaves_one_ses
     assert (await run(primary_check(network, primary))).status is ProbeStatus.HEALTHY
     await standby.kill()
 
-    results = [await run(primary_check(network, primary), timeout_s=1.0) for _ in range(4)]
+    results = [await run_out(primary_check(network, primary), lambda result: result.phase == "write") for _ in range(4)]
 
     assert {(result.status, result.error_class, result.phase) for result in results} == {
         (ProbeStatus.UNHEALTHY, ErrorClass.TIMEOUT, "write")
@@ -197,7 +197,7 @@ async def test_a_commit_that_waits_for_a_standby_is_unhealthy_and_leaves_one_ses
         result = await run(primary_check(network, primary))
         return bool(result.status is ProbeStatus.HEALTHY)
 
-    await eventually(is_well, within=15.0)
+    await eventually(is_well, within=30.0)
 
 
 async def test_a_replica_streams_lags_and_is_cut_off(
@@ -211,7 +211,7 @@ async def test_a_replica_streams_lags_and_is_cut_off(
         assert result.status is ProbeStatus.HEALTHY, result
         assert (result.facts["receiver"], result.facts["timeline"]) == ("streaming", 1)
 
-    await eventually(lambda: _passes(streams))
+    await eventually(lambda: _passes(streams), within=20.0)
     await standby.psql("SELECT pg_wal_replay_pause()")
     await primary.psql("CREATE TABLE filler AS SELECT repeat('x', 500) FROM generate_series(1, 20000)", database="app")
 
@@ -221,16 +221,16 @@ async def test_a_replica_streams_lags_and_is_cut_off(
         assert result.facts["lag_bytes"] > 1_048_576
         assert result.facts["lag_seconds"] > 0
 
-    await eventually(lambda: _passes(lags), within=10.0)
+    await eventually(lambda: _passes(lags), within=20.0)
     await standby.psql("SELECT pg_wal_replay_resume()")
-    await eventually(lambda: _passes(streams), within=10.0)
+    await eventually(lambda: _passes(streams), within=20.0)
     await primary.kill()
 
     async def is_cut_off() -> None:
         result = await run(replica_check(network, standby))
         assert (result.status, result.error_class) == (ProbeStatus.UNHEALTHY, ErrorClass.REFUSED), result
 
-    await eventually(lambda: _passes(is_cut_off), within=10.0)
+    await eventually(lambda: _passes(is_cut_off), within=20.0)
 
 
 async def test_an_idle_replica_has_no_lag_in_seconds(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from health_probe.probes.redis import RedisCheck
 from health_probe.routes import FixedEndpoint
-from yaoki.events.probe import ErrorClass, ProbeStatus
+from yaoki.events.probe import ErrorClass, ProbeResult, ProbeStatus
 from yaoki.flags import Endpoint
 from yaoki.testing import eventually
 from yaoki_devstack.proxy import TcpProxy
@@ -77,13 +77,19 @@ async def test_a_full_memory_is_a_capacity_failure(redis_server: RedisServer, ne
     )
 
 
-async def test_paused_killed_and_silent_servers(redis_server: RedisServer, network: Network, run: Any) -> None:
+def at_login(result: ProbeResult) -> bool:
+    return result.phase == "login"
+
+
+async def test_paused_killed_and_silent_servers(
+    redis_server: RedisServer, network: Network, run: Any, run_out: Any
+) -> None:
     async with TcpProxy(redis_server.port) as proxy:
         through = await run(check(network, redis_server, port=proxy.port))
         proxy.blackhole()
-        silent = await run(check(network, redis_server, port=proxy.port), timeout_s=0.5)
+        silent = await run_out(check(network, redis_server, port=proxy.port), at_login)
     await redis_server.pause()
-    paused = await run(check(network, redis_server), timeout_s=0.5)
+    paused = await run_out(check(network, redis_server), at_login)
     await redis_server.resume()
     await redis_server.kill()
     killed = await run(check(network, redis_server))

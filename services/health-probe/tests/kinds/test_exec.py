@@ -76,15 +76,15 @@ async def test_a_missing_command_is_the_probers_own_fault(run: Any) -> None:
     assert "/no/such/command cannot be started: No such file or directory" in result.detail
 
 
-async def test_a_hanging_command_dies_with_all_its_children(run: Any, tmp_path: Path) -> None:
+async def test_a_hanging_command_dies_with_all_its_children(run_out: Any, tmp_path: Path) -> None:
     """Also those that ignore SIGTERM and hold the output open."""
     pids = tmp_path / "pids"
     script = "trap '' TERM; for i in 1 2 3; do sleep 600 & echo $! >> $1; done; echo $$ >> $1; wait"
-    result = await run(check(script, str(pids)), timeout_s=0.5)
+    result = await run_out(check(script, str(pids)), lambda _: len(written(pids)) >= 4)
 
     assert (result.status, result.error_class, result.phase) == (ProbeStatus.UNHEALTHY, ErrorClass.TIMEOUT, "run")
-    numbers = [int(line) for line in pids.read_text().split()]
-    assert len(numbers) == 4
+    numbers = written(pids)
+    assert len(numbers) >= 4
     await eventually(lambda: not any(_alive(number) for number in numbers))
 
 
@@ -108,15 +108,15 @@ async def test_a_flood_of_output_is_cut_off(run: Any) -> None:
     assert psutil.Process().memory_info().rss - before < 20 << 20
 
 
-async def test_a_fork_bomb_dies_at_the_deadline(run: Any, tmp_path: Path) -> None:
+async def test_a_fork_bomb_dies_at_the_deadline(run_out: Any, tmp_path: Path) -> None:
     """Bounded here, because the machine is shared: every process starts the next and stays."""
     pids = tmp_path / "pids"
     script = 'echo $$ >> $1; n=$2; [ $n -gt 0 ] && "$0" -c "$3" "$0" "$1" $((n-1)) "$3" & sleep 600'
     bomb = ExecCheck(command=SHELL, arguments=("-c", script, SHELL, str(pids), "25", script), environment={})
 
-    result = await run(bomb, timeout_s=1.0)
+    result = await run_out(bomb, lambda _: len(written(pids)) > 5, timeout_s=1.0)
 
-    numbers = [int(line) for line in pids.read_text().split()]
+    numbers = written(pids)
     assert result.error_class is ErrorClass.TIMEOUT
     assert len(numbers) > 5
     await eventually(lambda: not any(_alive(number) for number in numbers))
@@ -138,6 +138,11 @@ async def test_a_command_that_cannot_be_killed_gets_no_company(run: Any, monkeyp
     assert (await run(check("exit 0"))).status is ProbeStatus.HEALTHY
     third = await run(hanging, timeout_s=0.2)
     assert third.detail.startswith("no answer in phase run")
+
+
+def written(pids: Path) -> list[int]:
+    """What the processes have written of themselves, in all attempts."""
+    return [int(line) for line in pids.read_text().split()] if pids.exists() else []
 
 
 def _alive(pid: int) -> bool:

@@ -132,10 +132,10 @@ async def test_a_server_with_tls_is_verified(network: Network, run: Any, tmp_pat
 
 @pytest.mark.real
 async def test_a_stopped_server_is_refused_and_a_paused_one_times_out(
-    network: Network, run: Any, nats_server: NatsServer
+    network: Network, run: Any, run_out: Any, nats_server: NatsServer
 ) -> None:
     await nats_server.pause()
-    paused = await run(check(network, nats_server.port), timeout_s=0.5)
+    paused = await run_out(check(network, nats_server.port), lambda result: result.phase == "greeting")
     await nats_server.resume()
     await nats_server.stop()
     stopped = await run(check(network, nats_server.port))

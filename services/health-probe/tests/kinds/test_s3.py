@@ -72,13 +72,13 @@ async def test_wrong_credentials_are_a_failure_of_auth(
 
 @pytest.mark.real
 async def test_a_store_that_is_slow_away_or_cut_off_is_told_apart(
-    network: Network, run: Any, shared_s3_server: Any, bucket: str
+    network: Network, run: Any, run_out: Any, shared_s3_server: Any, bucket: str
 ) -> None:
     async with TcpProxy(shared_s3_server.port) as proxy:
         proxy.delay(0.02)
         slow = await run(check(network, place(proxy.port, bucket)))
         proxy.blackhole()
-        hanging = await run(check(network, place(proxy.port, bucket)), timeout_s=0.5)
+        hanging = await run_out(check(network, place(proxy.port, bucket)), lambda result: result.phase == "put")
         await proxy.cut()
         away = await run(check(network, place(proxy.port, bucket)))
 
@@ -154,9 +154,9 @@ async def flood(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     ("behaviour", "error_class"), [(drip, ErrorClass.TIMEOUT), (flood, ErrorClass.PROTOCOL)], ids=["drip", "1 GB"]
 )
 async def test_a_store_that_drips_or_floods_is_cut_off(
-    behaviour: Any, error_class: ErrorClass, network: Network, run: Any, listening: Any
+    behaviour: Any, error_class: ErrorClass, network: Network, run_out: Any, listening: Any
 ) -> None:
     async with listening(behaviour) as port:
-        result = await run(check(network, place(port, "bucket")), timeout_s=1.0)
+        result = await run_out(check(network, place(port, "bucket")), lambda result: result.error_class is error_class)
 
     assert (result.status, result.error_class, result.phase) == (ProbeStatus.UNHEALTHY, error_class, "put"), result

@@ -1,4 +1,4 @@
-"""The whole system, as `make up` starts it, shared by the tests of a module."""
+"""The whole system, as `make up` starts it, shared by all tests that break nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def local_system() -> Iterator[LocalSystem]:
     """Up and ready; ended with everything it started, whatever the tests did to it."""
     with tempfile.TemporaryDirectory(prefix="yaoki-system-") as directory:

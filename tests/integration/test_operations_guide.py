@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shlex
 from typing import TYPE_CHECKING
 
 import pytest
+from yaoki.testing import eventually
 
 from .harness.guide import Line, answer, documented_lines, run, shown
 
@@ -51,12 +53,16 @@ def test_a_rescue_shows_as_readable_json_with_cloudevents_headers(local_system: 
             '{"target": "orders-cache", "failure_type": "redis_connection", "by": "test"}',
         )
     )
-    journal = run(local_system, f"nats sub --stream EVENTS --all 'yaoki.evt.recovery.{accepted['run_id']}.>'")
+    wanted = (
+        '"type":"RunStarted"',
+        "ce-specversion: 1.0",
+        "ce-type: yaoki.recovery.run-started",
+        "Nats-Msg-Id",
+    )
+    line = f"nats sub --stream EVENTS --all 'yaoki.evt.recovery.{accepted['run_id']}.>'"
+    journal = run(local_system, line, until=wanted)
 
-    assert '"type":"RunStarted"' in journal.stdout
-    assert "ce-specversion: 1.0" in journal.stdout
-    assert "ce-type: yaoki.recovery.run-started" in journal.stdout
-    assert "Nats-Msg-Id" in journal.stdout
+    assert [word for word in wanted if word not in journal.stdout] == []
 
 
 @pytest.mark.parametrize(
@@ -88,16 +94,20 @@ def test_wrong_input_is_answered_with_what_was_expected(
 
 def test_health_and_flags_can_be_watched(local_system: LocalSystem) -> None:
     """The buckets hold what dashboards show."""
-    health = run(local_system, "nats kv watch health")
+    health = run(local_system, "nats kv watch health", until=("orders-db",))
     route = run(local_system, "nats kv get flags route.orders --raw")
 
     assert "orders-db" in health.stdout
     assert json.loads(route.stdout)["state"] == "serving"
 
 
-def test_every_service_stands_in_the_list(local_system: LocalSystem) -> None:
-    """`nats micro ls` is how one finds out who is there."""
-    listed = run(local_system, "nats micro ls")
+async def test_every_service_stands_in_the_list(local_system: LocalSystem) -> None:
+    """`nats micro ls` is how one finds out who is there; it does not wait long for those who are slow to answer."""
+    names = ("probe", "recovery", "agent-db1", "agent-db2", "agent-redis1", "agent-redis2")
 
-    for name in ("probe", "recovery", "agent-db1", "agent-db2", "agent-redis1", "agent-redis2"):
-        assert f"yaoki-{name}" in listed.stdout
+    async def all_listed() -> bool:
+        listed = await asyncio.to_thread(run, local_system, "nats micro ls")
+        assert [name for name in names if f"yaoki-{name}" not in listed.stdout] == []
+        return True
+
+    await eventually(all_listed, within=30)

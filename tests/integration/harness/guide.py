@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 import msgspec
+from yaoki.testing import patient
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from yaoki_cli.local.system import LocalSystem
 
@@ -22,6 +25,7 @@ _ASSIGNMENT: Final = re.compile(r"[a-z]+=")
 # These run until they are stopped; what matters is that they begin and show something.
 _STREAMING: Final = ("nats sub", "nats kv watch", "nats stream view")
 _SHOWN_S: Final = 6.0
+_GOES_ON_S: Final = 1.0
 _ANSWERED_S: Final = 20.0
 
 
@@ -62,20 +66,45 @@ def _lines(text: str) -> Iterator[Line]:
                 yield Line(command=line, before=before)
 
 
-def run(system: LocalSystem, line: Line | str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a line in a shell with the system's address; a streaming one is stopped after a while."""
+def run(
+    system: LocalSystem, line: Line | str, cwd: Path | None = None, until: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Run a line in a shell with the system's address.
+
+    A streaming one is stopped a moment after it has shown something, and all words of `until`, or after a while.
+    """
     line = Line(command=line) if isinstance(line, str) else line
-    environment = {**os.environ, "NATS_URL": system.stack().nats.urls[0]}
-    limit = _SHOWN_S if line.streaming else _ANSWERED_S
+    answer_s = f"{patient(_ANSWERED_S):g}s"
+    environment = {**os.environ, "NATS_URL": system.stack().nats.urls[0], "NATS_TIMEOUT": answer_s}
+    limit = f"{patient(_SHOWN_S):g}s" if line.streaming else answer_s
     script = "\n".join(("set -o pipefail", *line.before, f"timeout -s INT {limit} {line.command}"))
-    return subprocess.run(  # noqa: S603 - our own guide
+    with subprocess.Popen(  # noqa: S603 - our own guide
         ["bash", "-c", script],  # noqa: S607 - whichever there is
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         env=environment,
         cwd=cwd,
-        check=False,
-    )
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        seen = _read_until(process.stdout, until) if line.streaming else process.stdout.read()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_GOES_ON_S if line.streaming else None)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
+        seen += process.stdout.read()
+    return subprocess.CompletedProcess(script, process.returncode, seen, "")
+
+
+def _read_until(output: IO[str], words: Sequence[str]) -> str:
+    """The first line and on until all of `words` were seen; everything when the output ends before."""
+    seen = ""
+    for printed in output:
+        seen += printed
+        if all(word in seen for word in words):
+            break
+    return seen
 
 
 def answer(finished: subprocess.CompletedProcess[str]) -> dict[str, object]:

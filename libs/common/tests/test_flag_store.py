@@ -50,16 +50,29 @@ class Bench:
         return [event for event in self.publisher.events if isinstance(event, FlagChanged)]
 
 
-@pytest_asyncio.fixture(params=["memory", pytest.param("nats", marks=pytest.mark.real)])
-async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
-    if request.param == "memory":
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def nats() -> AsyncIterator[NatsSettings]:
+    """One provisioned server for the module."""
+    async with NatsServer() as server:
+        found = NatsSettings(servers=(server.url,))
+        await provision(found)
+        yield found
+
+
+@pytest.fixture(params=["memory", pytest.param("nats", marks=pytest.mark.real)])
+def place(request: pytest.FixtureRequest) -> NatsSettings | None:
+    """Where the flags are: None in memory."""
+    return None if request.param == "memory" else request.getfixturevalue("nats")
+
+
+@pytest_asyncio.fixture
+async def bench(place: NatsSettings | None) -> AsyncIterator[Bench]:
+    if place is None:
         yield Bench(InMemoryKeyValue())
         return
-    async with NatsServer() as server:
-        nats = NatsSettings(servers=(server.url,))
-        await provision(nats)
-        async with Messaging.connect(nats, service="test", instance="test-1") as messaging:
-            yield Bench(messaging.kv("flags"))
+    async with Messaging.connect(place, service="test", instance="test-1") as messaging:
+        await messaging.jetstream.purge_stream("KV_flags")
+        yield Bench(messaging.kv("flags"))
 
 
 async def test_a_switch_reads_back_and_is_announced(bench: Bench) -> None:

@@ -22,17 +22,30 @@ if TYPE_CHECKING:
     from yaoki.messaging import KeyValue
 
 
-@pytest_asyncio.fixture(params=["memory", pytest.param("nats", marks=pytest.mark.real)])
-async def bucket(request: pytest.FixtureRequest) -> AsyncIterator[KeyValue]:
-    """Each adapter in turn."""
-    if request.param == "memory":
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def lasting_server() -> AsyncIterator[NatsServer]:
+    """One for the conformance suite, provisioned; do not break it."""
+    async with NatsServer() as running:
+        await provision(NatsSettings(servers=(running.url,), monitoring_url=running.monitor_url))
+        yield running
+
+
+@pytest.fixture(params=["memory", pytest.param("nats", marks=pytest.mark.real)])
+def place(request: pytest.FixtureRequest) -> NatsServer | None:
+    """Where the bucket is: None in memory."""
+    return None if request.param == "memory" else request.getfixturevalue("lasting_server")
+
+
+@pytest_asyncio.fixture
+async def bucket(place: NatsServer | None) -> AsyncIterator[KeyValue]:
+    """Each adapter in turn, empty."""
+    if place is None:
         yield InMemoryKeyValue()
         return
-    async with NatsServer() as server:
-        settings = NatsSettings(servers=(server.url,), monitoring_url=server.monitor_url)
-        await provision(settings)
-        async with Messaging.connect(settings, service="recovery", instance="recovery-1") as messaging:
-            yield messaging.kv("leases")
+    settings = NatsSettings(servers=(place.url,), monitoring_url=place.monitor_url)
+    async with Messaging.connect(settings, service="recovery", instance="recovery-1") as messaging:
+        await messaging.jetstream.purge_stream("KV_leases")
+        yield messaging.kv("leases")
 
 
 class Watching:

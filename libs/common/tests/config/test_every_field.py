@@ -26,6 +26,8 @@ NAME = "a name of 1 to 100 of a-z, 0-9, '-' and '_'"
 
 # First match counts: pattern over the path, a wrong value, what the message expects instead.
 WRONG: tuple[tuple[str, Any, str], ...] = (
+    ("backup.admin_key", "hunter2!", SECRET),
+    ("backup.targets.*.stale_after", "0s", "more than 0"),
     ("backup.allowed_hooks*", "quiesce", "an absolute path"),
     ("backup.targets.*.hooks.*.argv[[]0]", "/bin/sh", "a program out of backup.allowed_hooks"),
     ("backup.targets.*.hooks.*.argv*", "", "text that is not empty"),

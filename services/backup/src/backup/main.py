@@ -20,6 +20,7 @@ from yaoki.tasks import end_tasks
 from yaoki.telemetry import get_logger, setup_telemetry
 
 from backup.adapters.directory import DirectoryObjectStore
+from backup.adapters.health_route import health_route
 from backup.adapters.hooks import ProgramHooks
 from backup.adapters.s3 import S3Location, S3ObjectStore
 from backup.attempts import Attempts
@@ -49,14 +50,18 @@ async def run_backup(config: Config, instance: str) -> None:
         telemetry = setup_telemetry(SERVICE, instance, config.telemetry, secrets=config.secrets())
         stack.callback(telemetry.shutdown)
         reasons = ["NATS is not connected yet"]
-        if config.backup.http is not None:
-            server = HttpServer(standard_routes(lambda: reasons), config.backup.http)
+        section = config.backup
+        repositories = {name: open_repository(name, place, stack) for name, place in section.repositories.items()}
+        if section.http is not None:
+            routes = standard_routes(lambda: reasons)
+            if section.admin_key is not None:
+                routes.append(health_route(section.targets, repositories, SystemClock(), section.admin_key.reveal()))
+            server = HttpServer(routes, section.http)
             await server.start()
             stack.push_async_callback(server.stop)
         messaging = await stack.enter_async_context(
             Messaging.connect(nats_settings(config.nats), service=SERVICE, instance=instance)
         )
-        repositories = {name: open_repository(name, place, stack) for name, place in config.backup.repositories.items()}
         await _Wiring(config, instance, messaging, repositories).run(reasons)
 
 

@@ -142,6 +142,7 @@ class BackupTarget(Section, frozen=True, kw_only=True, tag_field="kind"):
         keep: How long its backups are kept.
         pinned: Backups by id that are kept whatever the rules say.
         hooks: Programs that run before and after each backup.
+        stale_after: `/ops/health/backup` is unhealthy when the newest good backup is older.
     """
 
     repository: RepositoryName
@@ -152,6 +153,7 @@ class BackupTarget(Section, frozen=True, kw_only=True, tag_field="kind"):
     keep: Keep = Keep()
     pinned: tuple[Text, ...] = ()
     hooks: BackupHooks = BackupHooks()
+    stale_after: PositiveDuration = 172800.0
 
 
 class PostgresLogicalBackup(BackupTarget, frozen=True, kw_only=True, tag="postgres-logical"):
@@ -280,7 +282,8 @@ class BackupSection(Section, frozen=True, kw_only=True):
     """The backup service.
 
     Attributes:
-        http: Where `/live`, `/ready` and `/metrics` are served.
+        http: Where `/live`, `/ready`, `/metrics` and `/ops/health/backup` are served.
+        admin_key: Who asks for `/ops/health/backup` brings it; nobody is answered without one.
         repositories: Where backups are kept, by name.
         recipients: Public age keys; each can read every backup that is taken from now on.
         identity: Private age key, on hosts that verify and restore; a host that only takes backups has none.
@@ -295,6 +298,7 @@ class BackupSection(Section, frozen=True, kw_only=True):
     """
 
     http: Address | None = None
+    admin_key: Secret | None = None
     repositories: dict[Name, S3Repository | DirectoryRepository] = msgspec.field(default_factory=dict)
     recipients: tuple[Annotated[str, msgspec.Meta(pattern="^age1[0-9a-z]+$")], ...] = ()
     identity: Secret | None = None

@@ -11,8 +11,11 @@ from backup.adapters.accounts import account_of
 from backup.comparing import differences
 from backup.errors import SourceFailedError
 from backup.kinds import Kind, RestoreChoices
+from backup.sources.cluster_rehearsal import ClusterRehearsal
+from backup.sources.cluster_restorer import ClusterRestorer
 from backup.sources.file_tree import FileTreeSource
 from backup.sources.postgres_logical import PostgresLogicalSource
+from backup.sources.postgres_physical import PostgresPhysicalSource
 from backup.sources.postgres_rehearsal import PostgresRehearsal
 from backup.sources.postgres_restorer import PostgresRestorer
 from backup.sources.redis_dump import RedisSource
@@ -46,10 +49,15 @@ CHOICES = RestoreChoices()
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """A kind of source with content, and one of the kind that leads nowhere."""
+    """A kind of source with content, and one of the kind that leads nowhere.
+
+    Attributes:
+        recorded_again: A second backup of the same content records the same.
+    """
 
     kind: Kind
     absent: Source
+    recorded_again: bool = True
 
 
 def address(server: DevRedis) -> RedisServer:
@@ -79,6 +87,18 @@ def logical(database: TestDatabase) -> Subject:
 
 
 @pytest.fixture
+def physical(database: TestDatabase, tmp_path: Path) -> Subject:
+    server, account = database.address(), account_of(None)
+    kind = Kind(
+        source=PostgresPhysicalSource(server),
+        rehearsal=ClusterRehearsal(binaries=server.binaries, account=account),
+        restorer=ClusterRestorer(str(tmp_path / "restored"), server, account),
+    )
+    # A running server is never twice the same, file by file.
+    return Subject(kind=kind, absent=PostgresPhysicalSource(database.address(port=1)), recorded_again=False)
+
+
+@pytest.fixture
 async def redis() -> AsyncIterator[Subject]:
     async with DevRedis(name="live", appendonly=False) as live, DevRedis(name="beside", appendonly=False) as beside:
         await live.cli("EVAL", "for n = 1, 5000 do redis.call('SET', 'key:' .. n, string.rep(n, 50)) end", "0")
@@ -90,7 +110,7 @@ async def redis() -> AsyncIterator[Subject]:
         yield Subject(kind=kind, absent=RedisSource(RedisServer(host=live.host, port=1)))
 
 
-@pytest.fixture(params=["files", "logical", "redis"])
+@pytest.fixture(params=["files", "logical", "physical", "redis"])
 def subject(request: pytest.FixtureRequest) -> Subject:
     """Each kind in turn."""
     chosen: Subject = request.getfixturevalue(request.param)
@@ -144,4 +164,4 @@ async def test_it_is_taken_verified_and_restored_beside(
     await kind.restorer.discard("0a1b2c3d")
 
     again = await take(repository, kind.source, identity)
-    assert differences(recorded, again.source.contents) == ()
+    assert (differences(recorded, again.source.contents) == ()) == subject.recorded_again

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Coroutine, Generator, Iterable
     from contextvars import Context
     from types import TracebackType
 
@@ -46,7 +46,11 @@ class EndingGroup(asyncio.TaskGroup):
 
     @override
     def create_task(
-        self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
+        self,
+        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
+        *,
+        name: str | None = None,
+        context: Context | None = None,
     ) -> asyncio.Task[T]:
         """See `asyncio.TaskGroup.create_task`."""
         task = super().create_task(coro, name=name, context=context)

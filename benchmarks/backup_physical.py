@@ -2,8 +2,8 @@
 
 Both take full backups of the same PostgreSQL 15 of Debian (pgBackRest 2.45 knows no later one) in the same run, in
 turns, with zstd at level 1; pgBackRest with two processes. The median of three counts. The peer neither encrypts nor
-uploads. Our restore reads every file once more to compare it; what that costs is also a figure of its own. `--rows` sets
-the size: 1,000 rows are about 1 MB.
+uploads. Our restore reads every file once more to compare it; what that costs is also a figure of its own
+(`restore-physical`). `--rows` sets the size: 1,000 rows are about 1 MB.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import statistics
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from _figures import figure
 from _servers import tool
@@ -37,6 +37,9 @@ from yaoki_devstack.binaries import PostgresBinaries
 from yaoki_devstack.postgres_cluster import PostgresCluster
 from yaoki_devstack.s3 import S3_ACCESS_KEY, S3_SECRET_KEY, S3Server
 
+if TYPE_CHECKING:
+    from yaoki_devstack.postgres import PostgresServer as DevPostgres
+
 BACKUP: Final = "backup-physical"
 RESTORE: Final = "restore-physical"
 BUCKET: Final = "physical"
@@ -46,11 +49,12 @@ MOST_BACKUP: Final = 1.1
 MOST_RESTORE: Final = 1.3
 DEBIAN: Final = Path("/usr/lib/postgresql/15/bin")
 DATA: Final = """
-CREATE TABLE data AS SELECT n, md5(n::text) || md5((n * 7)::text) AS key,
+INSERT INTO data SELECT n, md5(n::text) || md5((n * 7)::text) AS key,
   repeat(md5((n % 1000)::text), 12)
     || (SELECT string_agg(md5((n * 31 + k)::text), '') FROM generate_series(1, 16) AS k) AS body
-FROM generate_series(1, {rows}) AS n
+FROM generate_series({first}, {last}) AS n
 """
+TOGETHER: Final = 25_000
 
 
 class Peer:
@@ -146,7 +150,7 @@ async def compare(rows: int) -> None:
         node = cluster.primary
         node.binaries = PostgresBinaries(directory=DEBIAN)
         async with cluster:
-            await node.psql(DATA.format(rows=rows), database="app")
+            await fill(node, rows)
             await s3.create_bucket(BUCKET)
             server = PostgresServer(
                 host=node.host,
@@ -168,6 +172,14 @@ async def compare(rows: int) -> None:
             )
             store.close()
     show(size, {name: statistics.median(values) for name, values in seconds.items()})
+
+
+async def fill(node: DevPostgres, rows: int) -> None:
+    """Rows that are not all filler, piece by piece: a single statement may take too long for a busy machine."""
+    await node.psql("CREATE TABLE data (n int, key text, body text)", database="app")
+    for first in range(1, rows + 1, TOGETHER):
+        await node.psql(DATA.format(first=first, last=min(first + TOGETHER - 1, rows)), database="app")
+    await node.psql("CHECKPOINT")
 
 
 async def measure(peer: Peer, ours: Ours, into: Path) -> dict[str, list[float]]:

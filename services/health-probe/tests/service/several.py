@@ -35,9 +35,10 @@ def _union() -> Any:
 
 
 _EVENTS = msgspec.json.Decoder(_union())
-_TIMING = {
+# A timeout longer than a busy machine stands still: a suspicion that this test did not cause is one too many.
+_TIMING: dict[str, Any] = {
     "interval": "400ms",
-    "timeout": "1s",
+    "timeout": "4s",
     "suspect_interval": "200ms",
     "unhealthy_after": 3,
     "healthy_after": 2,
@@ -75,7 +76,8 @@ class SeveralProbers:
     Args:
         probers: Vantage of each, by name.
         targets: How many.
-        lease: How long a silent prober keeps its targets.
+        lease: How long a silent prober keeps its targets; short only where a test waits for that.
+        timeout: Of one probe, and with it how long a failure waits for that of its parent.
         depends_on: Child and parent.
     """
 
@@ -85,13 +87,21 @@ class SeveralProbers:
         *,
         targets: int = 1,
         lease: str = "1s",
+        timeout: str = _TIMING["timeout"],
         depends_on: dict[str, str] | None = None,
         **probe: Any,
     ) -> None:
+        timing = {**_TIMING, "timeout": timeout}
         self._depends_on = depends_on or {}
         self._vantages = probers
         self.targets = [f"cache-{number}" for number in range(targets)]
-        self._probe = {"lease": lease, "vantages": sorted(set(probers.values())), "defaults": _TIMING, **probe}
+        self._probe = {
+            "lease": lease,
+            "vantages": sorted(set(probers.values())),
+            "defaults": timing,
+            "self_check": {"settle": "1s"},
+            **probe,
+        }
         self.nats = NatsServer()
         self.redis = RedisServer(name="target")
         self.processes = ProcessGroup(environment={"YAOKI_REDIS": "redis-secret"})

@@ -16,7 +16,7 @@ from yaoki.commands.probe import TargetHealth
 from yaoki.events.probe import FailureCleared, FailureDetected, TargetSuspected
 from yaoki.messaging import Messaging, NatsSettings
 from yaoki.provision import provision
-from yaoki.testing import eventually
+from yaoki.testing import eventually, patient
 from yaoki_devstack import ports
 from yaoki_devstack.nats import NatsServer
 from yaoki_devstack.services import ProcessGroup
@@ -32,9 +32,10 @@ PROBER = "prober-1"
 VANTAGE = "local"
 WHOLE_STORY = ["TargetSuspected", "FailureDetected", "FailureCleared"]
 _VERDICTS = msgspec.json.Decoder(TargetSuspected | FailureDetected | FailureCleared)
+# A timeout longer than a busy machine stands still: a suspicion that no test caused is one too many.
 _TIMING = {
     "interval": "300ms",
-    "timeout": "1s",
+    "timeout": "5s",
     "suspect_interval": "100ms",
     "unhealthy_after": 3,
     "healthy_after": 2,
@@ -85,7 +86,12 @@ class ProbedSystem:
         document = {
             "nats": {"servers": [self.nats.url]},
             "telemetry": {"log": "json"},
-            "probe": {"http": f"127.0.0.1:{self._http.number}", "defaults": _TIMING, **(probe or {})},
+            "probe": {
+                "http": f"127.0.0.1:{self._http.number}",
+                "defaults": _TIMING,
+                "self_check": {"settle": "1s"},  # a machine that stands still now and then must let it see in between
+                **(probe or {}),
+            },
             "targets": targets,
             **sections,
         }
@@ -112,7 +118,7 @@ class ProbedSystem:
         entry = await self.messaging.kv("health").get(f"{target}.{VANTAGE}")
         return None if entry is None or entry.value is None else msgspec.json.decode(entry.value, type=TargetHealth)
 
-    async def wait_state(self, target: str, state: str, *, within: float = 20.0) -> TargetHealth:
+    async def wait_state(self, target: str, state: str, *, within: float = 40.0) -> TargetHealth:
         """The published view, as soon as it says `state`."""
 
         async def reached() -> TargetHealth | None:
@@ -145,7 +151,7 @@ class ProbedSystem:
 
     async def get(self, path: str) -> httpx.Response:
         """Ask the prober over HTTP."""
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=patient(10.0)) as client:
             return await client.get(f"http://127.0.0.1:{self._http.number}{path}")
 
 

@@ -39,17 +39,22 @@ def start_agent(system: ProbedSystem) -> None:
     system.processes.start(AGENT, argv)
 
 
+async def view(system: ProbedSystem, target: str) -> TargetHealth:
+    """What the agent has published about a target."""
+    entry = await system.messaging.kv("health").get(f"{target}.{VANTAGE}")
+    assert entry is not None, system.processes.tail(AGENT)
+    assert entry.value is not None
+    return msgspec.json.decode(entry.value, type=TargetHealth)
+
+
 async def wait_view(system: ProbedSystem, target: str, state: str) -> TargetHealth:
     """What the agent has published about a target, as soon as it says `state`."""
 
     async def reached() -> TargetHealth:
         assert system.processes.running(AGENT), system.processes.tail(AGENT)
-        entry = await system.messaging.kv("health").get(f"{target}.{VANTAGE}")
-        assert entry is not None, system.processes.tail(AGENT)
-        assert entry.value is not None
-        view = msgspec.json.decode(entry.value, type=TargetHealth)
-        assert view.state == state, f"{view.state}: {view.last}"
-        return view
+        found = await view(system, target)
+        assert found.state == state, f"{found.state}: {found.last}"
+        return found
 
     found = await eventually(reached, within=60.0)
     assert found is not None
@@ -142,9 +147,10 @@ async def test_a_failure_outlives_the_agent_that_found_it(system: ProbedSystem, 
     start_agent(system)
     await wait_view(system, "web-disk", "healthy")
     disk.fill()
-    before = await wait_view(system, "web-disk", "failed")
+    await wait_view(system, "web-disk", "failed")
 
     await system.processes.kill(AGENT)
+    before = await view(system, "web-disk")
     start_agent(system)
 
     async def looked_again() -> bool:
@@ -164,13 +170,12 @@ async def test_a_prober_leaves_the_agents_targets_alone_and_asks_it(system: Prob
     await system.start(("own", "healthy"))
 
     async def answered_by_the_agent() -> CheckReply:
-        reply: CheckReply = await system.messaging.request(CheckTarget(target="web-disk"))
+        reply = await checked(system, "web-disk")
         assert reply.vantage == VANTAGE
+        assert reply.result.status is ProbeStatus.HEALTHY, reply
         return reply
 
-    reply = await eventually(answered_by_the_agent, within=60.0)
-    assert reply is not None
-    assert reply.result.status is ProbeStatus.HEALTHY
+    await eventually(answered_by_the_agent, within=60.0)
     assert [key for key in await keys(system) if key.startswith("web-disk.")] == [f"web-disk.{VANTAGE}"]
 
     await system.processes.kill(AGENT)
@@ -189,11 +194,16 @@ async def verdict_is(system: ProbedSystem, target: str, state: str) -> bool:
     return msgspec.json.decode(entry.value, type=TargetVerdict).state == state
 
 
-async def answered_by_nobody(system: ProbedSystem) -> CheckReply:
+async def checked(system: ProbedSystem, target: str) -> CheckReply:
     try:
-        reply: CheckReply = await system.messaging.request(CheckTarget(target="web-disk"))
+        reply: CheckReply = await system.messaging.request(CheckTarget(target=target))
     except TransientError as exc:
         raise AssertionError(exc.message) from exc  # the prober does not know yet
+    return reply
+
+
+async def answered_by_nobody(system: ProbedSystem) -> CheckReply:
+    reply = await checked(system, "web-disk")
     assert reply.result.status is ProbeStatus.UNKNOWN, reply
     return reply
 
@@ -223,4 +233,4 @@ async def test_there_is_one_agent_of_a_name_on_a_host(system: ProbedSystem) -> N
     await eventually(lambda: not system.processes.running("second"), within=60.0)
     assert system.processes.exit_status("second") == 70
     assert "agent 'web-1' runs already on this host" in system.processes.tail("second")
-    assert await system.processes.stop(AGENT) == 0, system.processes.tail(AGENT)
+    assert await system.processes.stop(AGENT, within=60.0) == 0, system.processes.tail(AGENT)

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[4]
-FROZEN_S = 3.0
-SELF_CHECK = {"loop_lag": "1s", "settle": "1s"}
+FROZEN_S = 5.0
+SELF_CHECK = {"loop_lag": "2s", "settle": "1s"}
 Told = (
     TargetSuspected
     | FailureDetected
@@ -79,6 +79,27 @@ async def wait_told(system: ProbedSystem, entity: str, *names: str) -> list[Told
     return found
 
 
+async def wait_restored(system: ProbedSystem, reason: str, *, times: int = 1) -> tuple[ProberImpaired, ProberRestored]:
+    """The newest impairment for this reason with its end, as soon as there were so many of them.
+
+    A busy machine may stand still by itself: that is an impairment too and is told, so there may be more of them, but
+    each ends before the next begins.
+    """
+
+    async def is_over() -> tuple[ProberImpaired, ProberRestored]:
+        events = await told(system, PROBER)
+        begins = [event for event in events[::2] if isinstance(event, ProberImpaired)]
+        ends = [event for event in events[1::2] if isinstance(event, ProberRestored)]
+        assert len(begins) == len(ends) == len(events) / 2, system.log
+        found = [pair for pair in zip(begins, ends, strict=True) if reason in " ".join(pair[0].reasons)]
+        assert len(found) >= times, system.log
+        return found[-1]
+
+    restored = await eventually(is_over, within=60.0)
+    assert restored is not None
+    return restored
+
+
 def http_server(status: Callable[[], int], delay_s: float = 0.0) -> Callable[..., Awaitable[None]]:
     """Answers requests after `delay_s`; `status` gives the status of the next answer."""
 
@@ -95,7 +116,7 @@ def http_server(status: Callable[[], int], delay_s: float = 0.0) -> Callable[...
 def slow_targets(port: int) -> dict[str, Any]:
     """Each has nearly always a probe under way, which times out when the prober stands still; one failure is enough."""
     url = f"http://127.0.0.1:{port}/"
-    slow = {"kind": "http", "url": url, "unhealthy_after": 1, "interval": "200ms", "timeout": "1500ms"}
+    slow = {"kind": "http", "url": url, "unhealthy_after": 1, "interval": "200ms", "timeout": "3s"}
     return {f"slow-{number}": slow for number in range(5)}
 
 
@@ -119,14 +140,11 @@ async def test_a_frozen_prober_blames_nobody_and_finds_what_broke_meanwhile(
         await redis_server.kill()
         system.processes.resume(PROBER)
 
-        impaired, restored = await wait_told(system, PROBER, "ProberImpaired", "ProberRestored")
+        impaired, restored = await wait_restored(system, "its event loop stood still for")
         await wait_told(system, "cache", "TargetSuspected", "FailureDetected")
         for name in targets:
             await system.wait_state(name, "healthy")
             assert await told(system, name) == []
-    assert isinstance(impaired, ProberImpaired)
-    assert isinstance(restored, ProberRestored)
-    assert "its event loop stood still for" in impaired.reasons[0]
     assert restored.since == impaired.since
 
 
@@ -151,13 +169,11 @@ async def test_a_probe_that_blocks_the_whole_prober_is_nobody_elses_fault(
         pipe.unlink()
         os.close(writer)
 
-        impaired, _ = await wait_told(system, PROBER, "ProberImpaired", "ProberRestored")
+        await wait_restored(system, "its event loop stood still for")
         await wait_told(system, "cache", "TargetSuspected", "FailureDetected")
         for name in targets:
             await system.wait_state(name, "healthy")
             assert await told(system, name) == []
-    assert isinstance(impaired, ProberImpaired)
-    assert "its event loop stood still for" in impaired.reasons[0]
 
 
 def blocked_reader(pipe: Path) -> int | None:
@@ -193,24 +209,22 @@ async def test_a_clock_that_jumps_an_hour_and_back_raises_nothing_and_hides_noth
 ) -> None:
     """Neither against a server nor against a job that has kept its promise; what breaks afterwards is found."""
     cache = {"kind": "redis", "host": "127.0.0.1", "port": redis_server.port, "password": "env:YAOKI_TEST_SECRET"}
-    job = {"kind": "heartbeat", "every": "1m"}
+    job = {"kind": "heartbeat", "every": "30m", "grace": "1m"}
     system.configure({"cache": cache, "nightly": job}, probe={"self_check": SELF_CHECK})
     await system.start(("cache", "healthy"))
     await system.messaging.request(CheckIn(target="nightly"))
     await system.wait_state("nightly", "healthy")
 
     wall_clock("+3600")
-    impaired, _ = await wait_told(system, PROBER, "ProberImpaired", "ProberRestored")
+    await wait_restored(system, "clock")
     await system.wait_state("cache", "healthy")
     wall_clock("+0")
-    await wait_told(system, PROBER, *(["ProberImpaired", "ProberRestored"] * 2))
+    await wait_restored(system, "clock", times=2)
     await system.wait_state("cache", "healthy")
     assert await told(system, "cache") == await told(system, "nightly") == []
     await redis_server.kill()
 
     await wait_told(system, "cache", "TargetSuspected", "FailureDetected")
-    assert isinstance(impaired, ProberImpaired)
-    assert "clock" in impaired.reasons[0]
     assert await told(system, "nightly") == []
 
 
@@ -240,14 +254,13 @@ async def test_a_prober_that_is_cut_off_from_everything_blames_itself(
         for way in (way_to_nats, *ways[1:]):
             await way.restore()
 
-        impaired, _ = await wait_told(system, PROBER, "ProberImpaired", "ProberRestored")
+        await wait_restored(system, "turned bad with it")
         names = [type(event).__name__ for event in await told(system, "t0")]
         assert "FailureCleared" not in names
         await eventually_detected(system, "t0")
         for name in [*targets][1:]:
             await system.wait_state(name, "healthy")
             assert {type(event) for event in await told(system, name)} <= {TargetSuspected}
-    assert isinstance(impaired, ProberImpaired)
 
 
 async def eventually_detected(system: ProbedSystem, target: str) -> None:

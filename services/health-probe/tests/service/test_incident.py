@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from yaoki.events.probe import ErrorClass, FailureCleared, FailureDetected, FailureType, TargetSuspected
 from yaoki.testing import eventually
 from yaoki_devstack.proxy import TcpProxy
 
 if TYPE_CHECKING:
+    from yaoki.commands.probe import TargetHealth
     from yaoki_devstack.postgres_cluster import PostgresCluster
     from yaoki_devstack.redis import RedisServer
 
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
 
 
-def cache(port: int) -> dict[str, Any]:
-    return {"kind": "redis", "host": "127.0.0.1", "port": port, "password": "env:YAOKI_TEST_SECRET"}
+def cache(port: int, **more: Any) -> dict[str, Any]:
+    return {"kind": "redis", "host": "127.0.0.1", "port": port, "password": "env:YAOKI_TEST_SECRET", **more}
 
 
 async def wait_told(system: ProbedSystem, target: str, expected: list[str]) -> None:
@@ -52,7 +54,9 @@ async def test_a_killed_database_is_suspected_detected_and_cleared(
     assert {event.incident_id for event in (suspected, detected, cleared)} == {failed.incident_id}
     assert detected.failure_type is FailureType.DATABASE_CONNECTION
     assert (detected.failures, detected.vantage, detected.region) == (3, "local", "local")
-    assert [result.error_class for result in detected.evidence] == [ErrorClass.REFUSED] * 3
+    assert len(detected.evidence) == 3
+    # The first of them may have been under way when the server was killed.
+    assert [result.error_class for result in detected.evidence[1:]] == [ErrorClass.REFUSED] * 2
     assert suspected.evidence == detected.evidence[:1]
     assert detected.first_failed_at == detected.evidence[0].at == cleared.down_since
     assert cleared.downtime_s == (cleared.evidence[-1].at - cleared.down_since).total_seconds()
@@ -65,14 +69,23 @@ async def test_a_prober_killed_in_an_incident_tells_each_verdict_once(
     system.configure({"cache": cache(redis_server.port)})
     await system.start(("cache", "healthy"))
     await redis_server.kill()
-    before = await system.wait_state("cache", "failed")
+    await system.wait_state("cache", "failed")
 
     await system.kill()
-    await system.start(("cache", "failed"))
-    again = await system.wait_state("cache", "failed")
+    before = await system.view("cache")
+    assert before is not None
+    system.launch()
+
+    async def looked_again() -> TargetHealth:
+        view = await system.wait_state("cache", "failed")
+        assert view.last.at > before.last.at
+        return view
+
+    again = await eventually(looked_again, within=20.0)
     await redis_server.start()
     await system.wait_state("cache", "healthy")
 
+    assert again is not None
     assert again.incident_id == before.incident_id
     assert again.since == before.since
     await wait_told(system, "cache", whole_story)
@@ -91,8 +104,13 @@ async def test_a_prober_killed_in_an_incident_tells_each_verdict_once(
 async def test_a_prober_that_dies_while_it_tells_neither_loses_nor_doubles(
     system: ProbedSystem, redis_server: RedisServer, whole_story: list[str], point: str, passes: int
 ) -> None:
-    """It kills itself before or after the first, second or third event is stored; the target recovers meanwhile."""
-    system.configure({"cache": cache(redis_server.port)})
+    """It kills itself before or after the first, second or third event is stored; the target recovers meanwhile.
+
+    Where only the suspicion is to be told, the failure is never reached: a verdict is stored with all that it has to
+    tell, so that a slow NATS would have both of them told by the next life.
+    """
+    needed = 1000 if passes == 1 else 3
+    system.configure({"cache": cache(redis_server.port, unhealthy_after=needed)})
     system.launch(fault=f"{point}:kill:{passes}")
     await system.wait_state("cache", "healthy")
     await redis_server.kill()
@@ -136,7 +154,10 @@ async def wait_page(system: ProbedSystem, target: str, status: str) -> None:
     """What the prober itself says, while nobody else can be asked."""
 
     async def says() -> bool:
-        page = (await system.get("/health/detailed")).json()
+        try:
+            page = (await system.get("/health/detailed")).json()
+        except httpx.TransportError as exc:
+            raise AssertionError(str(exc)) from exc
         return bool(page["components"]["redis"]["targets"][target]["status"] == status)
 
     await eventually(says, within=20.0)

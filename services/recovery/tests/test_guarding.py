@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,46 @@ def cleared(of: FailureDetected) -> FailureCleared:
 
 def called(desk: Desk) -> list[str]:
     return [event.reason for event in desk.publisher.events if isinstance(event, EscalatedToHuman)]
+
+
+async def test_failures_in_the_same_moment_call_people_once_about_the_brake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are handled side by side, and each of them could be the one that finds the brake needed."""
+    desk = Desk(many(GuardSettings(pause=0.0, brake_targets=10, brake_for=60.0)))
+    publish = desk.publisher.publish
+
+    async def slowly(*arguments: Any, **named: Any) -> Any:
+        await asyncio.sleep(0)
+        return await publish(*arguments, **named)
+
+    monkeypatch.setattr(desk.publisher, "publish", slowly)
+
+    await asyncio.gather(*(desk.deliver(outage(index), 1 + index) for index in range(TARGETS)))
+
+    assert len(called(desk)) == 1
+    assert len(await desk.waiting()) + len(await desk.runs()) == TARGETS
+
+
+async def test_failures_that_arrive_during_a_slow_look_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look had read that there was none; what it found must not hide what has come since."""
+    desk = Desk(many(GuardSettings(pause=0.0, brake_targets=10)))
+    read, answered = desk.guards.book.open_failures, asyncio.Event()
+
+    async def slowly() -> list[OpenFailure]:
+        found = await read()
+        await answered.wait()
+        return found
+
+    monkeypatch.setattr(desk.guards.book, "open_failures", slowly)
+    look = asyncio.create_task(desk.guards.refresh())
+    await asyncio.sleep(0)
+    for index in range(10):
+        await desk.guards.opened(OpenFailure(failure=outage(index), sequence=1 + index, since=T0))
+    answered.set()
+    await look
+
+    held = desk.guards.holds("web-20")
+    assert held is not None
+    assert held.guard == "brake"
 
 
 async def test_the_brake_keeps_a_mass_failure_from_mass_action_and_loses_nothing() -> None:

@@ -37,6 +37,7 @@ class Guards:
         self._clock = clock
         self._open: tuple[OpenFailure, ...] = ()
         self._snapshot = Snapshot()
+        self._arrivals: list[set[str]] = []
 
     @property
     def snapshot(self) -> Snapshot:
@@ -50,12 +51,24 @@ class Guards:
 
     async def refresh(self) -> None:
         """Look at everything that concerns all targets, and put the brake on or off."""
+        arrived: set[str] = set()
+        self._arrivals.append(arrived)
+        try:
+            await self._look(arrived)
+        finally:
+            self._arrivals = [one for one in self._arrivals if one is not arrived]
+
+    async def _look(self, arrived: set[str]) -> None:
+        """What has arrived while it was read counts as well: otherwise a slow look would let go what is held."""
         now = self._clock.now()
-        self._open = tuple(await self.book.open_failures())
-        snapshot = await self.book.snapshot(len(self._config.targets), self._open)
+        opened = tuple(await self.book.open_failures())
+        snapshot = await self.book.snapshot(len(self._config.targets), opened)
+        snapshot = msgspec.structs.replace(snapshot, failed=snapshot.failed | arrived)
         brake = next_brake(self._settings, snapshot, now)
         if brake is not None and brake != snapshot.brake:
             await self.book.set_brake(brake)
+            snapshot = msgspec.structs.replace(snapshot, failed=snapshot.failed | arrived)
+        self._open = opened
         self._snapshot = msgspec.structs.replace(snapshot, brake=brake)
         metrics.OPEN.set(len(self._open))
         metrics.BRAKE.set(too_many(self._settings, self._snapshot))
@@ -63,6 +76,8 @@ class Guards:
     async def opened(self, failure: OpenFailure) -> OpenFailure:
         """Note an open failure, and count it at once: a thousand may arrive before the next look."""
         noted = await self.book.open(failure)
+        for arrived in self._arrivals:
+            arrived.add(failure.failure.target)
         failed = self._snapshot.failed | {failure.failure.target}
         self._snapshot = msgspec.structs.replace(self._snapshot, failed=failed, targets=len(self._config.targets))
         return noted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime  # noqa: TC003 - msgspec reads the annotation at run time
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,7 @@ class Incidents:
         self._publisher = publisher
         self._subjects = subjects
         self._clock = clock
+        self._telling = asyncio.Lock()
 
     async def take_up(self, failure: FailureDetected, sequence: int) -> None:
         """Deal with a failure that was just delivered; when this returns it is durably dealt with, or waits."""
@@ -136,8 +138,9 @@ class Incidents:
 
     async def _begin(self, failure: FailureDetected, sequence: int) -> tuple[str, _Obstacle | None]:
         """Do what is decided; its name, and what stands in the way."""
-        cleared = await self._clearances.newest(failure.target, failure.failure_type)
-        after = await self._guards.relapse_of(failure)
+        cleared, after = await asyncio.gather(
+            self._clearances.newest(failure.target, failure.failure_type), self._guards.relapse_of(failure)
+        )
         decision = decide(self._config, failure, sequence=sequence, cleared=cleared, after=after)
         decided = type(decision).__name__
         if isinstance(decision, Ignored):
@@ -185,14 +188,22 @@ class Incidents:
         """Call people about a guard that keeps a failure, once; about the brake once for all failures."""
         if not wait.calls_people or {wait.guard, PEOPLE} & set(opened.told):
             return
-        if wait.guard == "brake" and not self._guards.brake_is_on():
-            await self._guards.refresh()  # it was needed this moment, and is not written down yet
-        brake = self._guards.snapshot.brake
-        if wait.guard == "brake" and brake is not None and brake.told:
+        if wait.guard == "brake":
+            async with self._telling:  # failures arrive side by side, and the first of them speaks for all
+                await self._tell_of_brake(opened, run_id, wait)
             return
         await self._call_people(opened.failure, CallPeople(f"{run_id}-{wait.guard}", wait.reason))
         await self._guards.book.tell(opened, wait.guard)
-        if wait.guard == "brake" and brake is not None:
+
+    async def _tell_of_brake(self, opened: OpenFailure, run_id: str, wait: Wait) -> None:
+        if not self._guards.brake_is_on():
+            await self._guards.refresh()  # it was needed this moment, and is not written down yet
+        brake = self._guards.snapshot.brake
+        if brake is not None and brake.told:
+            return
+        await self._call_people(opened.failure, CallPeople(f"{run_id}-{wait.guard}", wait.reason))
+        await self._guards.book.tell(opened, wait.guard)
+        if brake is not None:
             await self._guards.book.set_brake(msgspec.structs.replace(brake, told=True))
             await self._guards.refresh()
 

@@ -28,5 +28,5 @@ async def lift(flags: Flags, key: str, *, by: str, reason: str) -> bool:
 
 async def lift_all(bucket: KeyValue, flags: Flags, *, by: str, reason: str) -> list[str]:
     """Turn off every switch that was set by `by`; returns their keys."""
-    keys = [key for kind in _KINDS for key in await bucket.keys(kind)]
+    keys = [key for key in await bucket.keys() if key.startswith(_KINDS)]
     return [key for key in keys if await lift(flags, key, by=by, reason=reason)]

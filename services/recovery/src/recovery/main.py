@@ -87,6 +87,9 @@ if TYPE_CHECKING:
 
 SERVICE: Final = "recovery"
 _LOOK_S: Final = 0.5
+_REST: Final = 4.0
+"""So many times as long as a look took it rests before the next."""
+_LONGEST_REST_S: Final = 5.0
 _RESTORE_S: Final = 1.0
 _AUDIT_S: Final = 30.0
 _log = get_logger(__name__)
@@ -290,11 +293,14 @@ class _Wiring:
 
     async def _look_after_incidents(self) -> None:
         while True:
+            began = self._clock.monotonic()
             try:
                 await self._incidents.look()
             except YaokiError as error:
                 _log.warning("incidents left for the next look", error=error.message)
-            await self._clock.sleep(_LOOK_S)
+            # A look reads every open failure. In a storm it must not take the time from those that still arrive.
+            took_s = self._clock.monotonic() - began
+            await self._clock.sleep(min(max(_LOOK_S, _REST * took_s), _LONGEST_REST_S))
 
     async def _audit(self) -> None:
         while True:

@@ -58,6 +58,13 @@ async def cluster() -> AsyncIterator[PostgresCluster]:
         yield cluster
 
 
+@pytest.fixture
+async def alone() -> AsyncIterator[PostgresServer]:
+    """A primary without standbys, for what happens between a client and one server."""
+    async with PostgresCluster(standbys=0) as cluster:
+        yield cluster.primary
+
+
 async def granted(standby: PostgresServer) -> bool:
     """Whether the table and the right to write it have arrived at a standby, which a test may promote."""
     rights = "SELECT has_table_privilege('yaoki_app', to_regclass('t'), 'INSERT')"
@@ -162,10 +169,10 @@ async def test_reads_go_to_the_replica_and_to_the_primary_without_one(
 
 
 async def test_a_pool_never_exceeds_its_limit_and_its_queue_has_an_end(
-    cluster: PostgresCluster, flags: InMemoryKeyValue
+    alone: PostgresServer, flags: InMemoryKeyValue
 ) -> None:
     """The third caller of two connections waits and is told when its time is over."""
-    await publish(flags, 1, cluster.primary)
+    await publish(flags, 1, alone)
     limits = PoolLimits(keep=1, overflow=1)
     async with (
         Database(RouteWatch(flags, "orders"), CREDENTIALS, primary_limits=limits) as database,
@@ -177,11 +184,9 @@ async def test_a_pool_never_exceeds_its_limit_and_its_queue_has_an_end(
                 pass
 
 
-async def test_connections_are_recycled_and_checked_before_use(
-    cluster: PostgresCluster, flags: InMemoryKeyValue
-) -> None:
+async def test_connections_are_recycled_and_checked_before_use(alone: PostgresServer, flags: InMemoryKeyValue) -> None:
     """Neither an old connection nor one that the server has closed meanwhile is handed out."""
-    await publish(flags, 1, cluster.primary)
+    await publish(flags, 1, alone)
     limits = PoolLimits(recycle_s=0.0, check_after_s=0.0)
     async with Database(RouteWatch(flags, "orders"), CREDENTIALS, primary_limits=limits) as database:
         async with database.primary() as connection:
@@ -194,7 +199,7 @@ async def test_connections_are_recycled_and_checked_before_use(
     ) as database:
         async with database.primary() as connection:
             first = connection.get_server_pid()
-        await cluster.primary.psql(f"SELECT pg_terminate_backend({first})")
+        await alone.psql(f"SELECT pg_terminate_backend({first})")
         async with database.primary() as connection:
             assert await connection.fetchval("SELECT 1") == 1
 
@@ -205,10 +210,10 @@ async def test_a_password_never_shows() -> None:
 
 
 async def test_reset_pools_give_back_what_was_leaked_and_new_connections_at_once(
-    cluster: PostgresCluster, flags: InMemoryKeyValue
+    alone: PostgresServer, flags: InMemoryKeyValue
 ) -> None:
     """One connection, and somebody who never gives it back: only a new pool helps."""
-    await publish(flags, 1, cluster.primary)
+    await publish(flags, 1, alone)
     limits = PoolLimits(keep=1, overflow=0)
     async with Database(RouteWatch(flags, "orders"), CREDENTIALS, primary_limits=limits) as database:
         leaked = database.primary()

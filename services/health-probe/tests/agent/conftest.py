@@ -19,22 +19,26 @@ import pytest_asyncio
 import yaml
 from health_probe.agent import processes
 from health_probe.agent.durable import boottime
+from health_probe.agent.lease import founding
 from nats.js.errors import NotFoundError
 from yaoki.clock import SystemClock
 from yaoki.commands.agent import AgentStatus, AgentStatusQuery
 from yaoki.commands.worker import PerformOrder
 from yaoki.errors import ConflictError, TransientError
 from yaoki.events.agent import ServerStopped
-from yaoki.leases import BUCKET, ClusterLease
+from yaoki.leases import BUCKET, ClusterLease, Member
 from yaoki.messaging import Messaging
 from yaoki.messaging.settings import NatsSettings
 from yaoki.plans import Order, Outcome, Phase
 from yaoki.provision import provision
-from yaoki.testing import eventually
+from yaoki.testing import eventually, patient
 from yaoki_devstack.nats import NatsServer
+from yaoki_devstack.ports import PortLease
 from yaoki_devstack.ports import lease as lease_port
 from yaoki_devstack.postgres_cluster import PostgresCluster
 from yaoki_devstack.process import spawn
+
+from .virtual_time import virtual_time
 
 if TYPE_CHECKING:
     import subprocess
@@ -44,8 +48,9 @@ if TYPE_CHECKING:
     from yaoki_devstack.postgres import PostgresServer
 
 CLUSTER = "orders"
-TTL_S = 1.5
-MARGIN_S = 0.5
+# A machine that stands still for two seconds, between any two renewals, must not end a lease that the test relies on.
+TTL_S = 6.0
+MARGIN_S = 1.5
 _LETTERS = "abcdef"
 
 
@@ -99,6 +104,12 @@ class AgentProcess:
                     return int(entry.name)
         raise AssertionError(f"{self.name} has no watchdog")
 
+    def has_watchdog(self) -> bool:
+        """Whether a watchdog of it lives."""
+        with contextlib.suppress(AssertionError):
+            return bool(self.watchdog_pid())
+        return False
+
     def signal(self, signum: signal.Signals) -> None:
         """Send a signal to the agent alone."""
         os.kill(self.pid, signum)
@@ -111,7 +122,7 @@ class AgentProcess:
     def wait(self) -> int:
         """Wait for its end and return its status."""
         assert self._process is not None
-        return self._process.wait(timeout=30)
+        return self._process.wait(timeout=patient(30))
 
     def end(self) -> None:
         """Whatever is left of it and its watchdog is killed."""
@@ -131,6 +142,7 @@ class Guarded:
         self.messaging = messaging
         self.agents: dict[str, AgentProcess] = {}
         self.nodes: dict[str, PostgresServer] = {}
+        self.failsafe_ports: dict[str, PortLease] = {}
         self.ttl_s = TTL_S
         self.margin_s = MARGIN_S
 
@@ -165,14 +177,28 @@ class Guarded:
         """What the member's agent answers."""
         try:
             reply: AgentStatus = await self.messaging.request(
-                AgentStatusQuery(), service=f"agent-{member}", timeout_s=2.0
+                AgentStatusQuery(), service=f"agent-{member}", timeout_s=patient(2.0)
             )
         except TransientError:
             return None
         return reply
 
-    async def order(self, member: str, action: str, epoch: Epoch, timeout_s: float = 20.0, **params: Any) -> Outcome:
+    async def wait_status(self, member: str, **expected: object) -> AgentStatus:
+        """What the member's agent answers, as soon as these fields of it are as expected."""
+
+        async def reached() -> AgentStatus:
+            status = await self.status(member)
+            assert status is not None, f"the agent of {member} does not answer"
+            assert {name: getattr(status, name) for name in expected} == expected
+            return status
+
+        found = await eventually(reached, within=30)
+        assert found is not None
+        return found
+
+    async def order(self, member: str, action: str, epoch: Epoch, **params: Any) -> Outcome:
         """Give an order as a run does and return its outcome."""
+        timeout_s = patient(20)
         order = Order(
             command_id=uuid4().hex,
             run_kind="recovery",
@@ -215,7 +241,7 @@ class Guarded:
         node = self.nodes[member]
         statement = "CREATE TABLE IF NOT EXISTS seen (at timestamptz); INSERT INTO seen VALUES (now())"
         try:
-            async with asyncio.timeout(within_s):
+            async with asyncio.timeout(patient(within_s)):
                 await node.psql(statement, database="app")
         except Exception:  # noqa: BLE001 - whatever it is, it was not acknowledged
             return False
@@ -233,15 +259,16 @@ class Guarded:
     async def ready(self) -> None:
         """Wait until the first member serves and the others stream."""
         first, *others = self.nodes
-        await eventually(lambda: self.serves(first), within=40 + self.ttl_s)
+        await eventually(lambda: self.serves(first), within=60)
         for member in others:
             await eventually(partial(self.streams, member), within=40)
 
     async def failover(self, member: str, epoch: Epoch) -> Outcome:
-        """Revoke, wait for the old lease to be over, promote."""
+        """Revoke, wait until the old holder's server is gone or its lease over, promote."""
+        holder = (await self.record()).holder
         revoked = await self.revoke(epoch)
         over = revoked + (self.ttl_s + self.margin_s) * 1.05
-        await eventually(lambda: boottime() > over, within=self.ttl_s + self.margin_s + 5)
+        await eventually(lambda: not self.processes(holder) or boottime() > over, within=self.ttl_s + self.margin_s + 5)
         return await self.order(member, "postgres.promote", epoch)
 
 
@@ -261,8 +288,8 @@ def _configuration(guarded: Guarded, *, synchronous: int, failsafe: bool) -> dic
             "run_as": node.identity.name if node.identity else None,
         }
         if failsafe:
-            with contextlib.closing(_Lease()) as port:
-                agents[name]["failsafe"] = f"127.0.0.1:{port.number}"
+            guarded.failsafe_ports[name] = lease_port()
+            agents[name]["failsafe"] = f"127.0.0.1:{guarded.failsafe_ports[name].number}"
     return {
         "nats": {"servers": [guarded.nats.url]},
         "telemetry": {"log": "json"},
@@ -281,21 +308,26 @@ def _configuration(guarded: Guarded, *, synchronous: int, failsafe: bool) -> dic
     }
 
 
-class _Lease:
-    def __init__(self) -> None:
-        self._lease = lease_port()
-        self.number = self._lease.number
-
-    def close(self) -> None:
-        """Give it back, for the agent to take."""
-        self._lease.release()
+async def _found(guarded: Guarded) -> None:
+    """Write the record of a cluster whose first member was its primary before."""
+    first, members = next(iter(guarded.nodes)), {}
+    for name, node in guarded.nodes.items():
+        members[name] = Member(agent=f"agent-{name}", host="127.0.0.1", port=node.port)
+    record = founding(CLUSTER, first, ttl_s=guarded.ttl_s, margin_s=guarded.margin_s, members=members)
+    await guarded.messaging.kv(BUCKET).create(CLUSTER, msgspec.json.encode(record))
 
 
 @contextlib.asynccontextmanager
 async def guarded_cluster(
-    tmp_path: Path, *, standbys: int = 1, synchronous: int = 0, ttl_s: float = TTL_S, failsafe: bool = True
+    tmp_path: Path,
+    *,
+    standbys: int = 1,
+    synchronous: int = 0,
+    ttl_s: float = TTL_S,
+    failsafe: bool = True,
+    founded: bool = True,
 ) -> AsyncIterator[Guarded]:
-    """Everything started and in step; everything gone afterwards."""
+    """Everything started and in step; everything gone afterwards. Not `founded`: the agents do that, after a ttl."""
     postgres = PostgresCluster(standbys=standbys)
     await postgres.prepare()
     async with NatsServer() as nats:
@@ -306,6 +338,8 @@ async def guarded_cluster(
             guarded.ttl_s = ttl_s
             guarded.nodes = {f"pg-{_LETTERS[i]}": node for i, node in enumerate(postgres.nodes)}
             _write(guarded, tmp_path, synchronous=synchronous, failsafe=failsafe)
+            if founded:
+                await _found(guarded)
             try:
                 for agent in guarded.agents.values():
                     agent.start()
@@ -318,6 +352,8 @@ async def guarded_cluster(
             finally:
                 for agent in guarded.agents.values():
                     agent.end()
+                for port in guarded.failsafe_ports.values():
+                    port.release()
                 await postgres.kill()
                 postgres.discard()
 
@@ -349,6 +385,13 @@ async def pair(tmp_path: Path) -> AsyncIterator[Guarded]:
         yield guarded
         for agent in guarded.agents.values():
             sys.stdout.write(f"--- {agent.name}\n{agent.log()[-8000:]}\n")
+
+
+@pytest_asyncio.fixture
+async def virtual(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """See `virtual_time`."""
+    with monkeypatch.context() as patch, virtual_time(patch):
+        yield
 
 
 def held(condition: Callable[[], Awaitable[bool]]) -> Callable[[], Awaitable[bool]]:

@@ -35,7 +35,7 @@ from yaoki.messaging import Messaging
 from yaoki.messaging.settings import NatsSettings
 from yaoki.plans import Order, Outcome, Phase
 from yaoki.provision import provision
-from yaoki.testing import eventually
+from yaoki.testing import eventually, patient
 from yaoki_devstack.binaries import program
 from yaoki_devstack.nats import NatsServer
 from yaoki_devstack.ports import lease as lease_port
@@ -143,6 +143,7 @@ class Group:
         return (await run([program("redis-cli"), "-p", port, *words], environment=environment)).strip()
 
     async def order(self, name: str, action: str, epoch: Epoch, **params: Any) -> Outcome:
+        timeout_s = patient(15)
         order = Order(
             command_id=uuid4().hex,
             run_kind="recovery",
@@ -153,9 +154,11 @@ class Group:
             action=action,
             params=params,
             epoch=epoch,
-            expires_at=SystemClock().now() + timedelta(seconds=15),
+            expires_at=SystemClock().now() + timedelta(seconds=timeout_s),
         )
-        reply = await self.messaging.request(PerformOrder(order=order), service=f"agent-{name}", timeout_s=16)
+        reply = await self.messaging.request(
+            PerformOrder(order=order), service=f"agent-{name}", timeout_s=timeout_s + 1
+        )
         outcome: Outcome = reply.outcome
         return outcome
 
@@ -183,7 +186,7 @@ async def group(tmp_path: Path) -> AsyncIterator[Group]:
             yield redis
             for agent in redis.agents.values():
                 agent.terminate()
-                assert agent.wait(timeout=20) == 0
+                assert agent.wait(timeout=patient(20)) == 0
             for port in redis.ports.values():
                 port.release()
 
@@ -192,7 +195,7 @@ async def group(tmp_path: Path) -> AsyncIterator[Group]:
 async def test_an_old_master_returns_as_replica_and_the_data_is_kept(group: Group) -> None:
     """Killed, the replica promoted, the route published: the old one follows and never accepts a write."""
     await group.cli("redis-a", "SET", "k", "v")
-    assert await group.cli("redis-a", "WAIT", "1", "2000") == "1"
+    assert await group.cli("redis-a", "WAIT", "1", str(int(patient(10) * 1000))) == "1"
     await group.publish("redis-a", RouteState.CUT, Epoch(1, 1))
     await group.kill_server("redis-a")
     assert (await group.order("redis-b", "redis.promote", Epoch(1, 1))).status == "succeeded"
@@ -208,7 +211,7 @@ async def test_an_order_of_an_old_epoch_is_refused(group: Group) -> None:
     assert (await group.order("redis-b", "redis.follow", Epoch(1, 5), primary="redis-a")).status == "succeeded"
     late = await group.order("redis-b", "redis.promote", Epoch(1, 4))
     assert (late.status, late.error_code) == ("refused", "stale_epoch")
-    assert await group.is_("redis-b", "standby")
+    await eventually(lambda: group.is_("redis-b", "standby"), within=20)
 
 
 @pytest.mark.real
@@ -217,9 +220,12 @@ async def test_a_stopped_server_has_no_process(group: Group) -> None:
     for _ in range(2):
         outcome = await group.order("redis-a", "redis.stop", Epoch(1, 1))
         assert (outcome.status, outcome.result["processes"]) == ("succeeded", 0)
-    status = await group.status("redis-a")
-    assert status is not None
-    assert not status.running
+
+    async def runs_no_more() -> bool:
+        status = await group.status("redis-a")
+        return status is not None and not status.running
+
+    await eventually(runs_no_more, within=20)
 
 
 @pytest.mark.real

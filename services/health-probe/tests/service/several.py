@@ -229,7 +229,8 @@ class SeveralProbers:
         """Wait until exactly this is told."""
 
         async def told() -> bool:
-            assert await self.told(target) == expected, self.logs()
+            found = await self.told(target)
+            assert found == expected, f"{target}: {found}\n{self.logs()}"
             return True
 
         await eventually(told, within=30.0)

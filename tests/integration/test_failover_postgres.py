@@ -121,9 +121,13 @@ async def test_a_standby_that_lags_over_the_limit_is_not_promoted() -> None:
             return (await system.lease()).position > position + 1_000_000
 
         await eventually(reported, within=20, poll=0.1)
+        # Recovery comes when there is a candidate to judge, and not while its agent is still starting.
+        await system.processes.stop("recovery-1")
         await system.processes.kill(f"agent-{OLD}")
         await system.nodes[0].kill()
         system.start_agent(NEW)
+        await system.nodes[1].wait_ready(within=30)
+        system.start_recovery("recovery-1")
 
         async def escalated() -> list[EscalatedToHuman]:
             return await system.events(EscalatedToHuman)

@@ -103,7 +103,7 @@ async def test_without_any_watchdog_the_holder_stops(pair: Guarded) -> None:
 
 async def test_a_restarted_agent_takes_the_watchdog_and_the_server_over(start_cluster: StartCluster) -> None:
     """Killed and started again within the lease: same watchdog, same server, no interruption."""
-    async with start_cluster(ttl_s=30.0) as guarded:
+    async with start_cluster(ttl_s=60.0) as guarded:
         agent = guarded.agents["pg-a"]
         watchdog, serving = agent.watchdog_pid(), guarded.processes("pg-a")
         agent.kill()

@@ -88,7 +88,7 @@ async def test_a_demoted_holder_serves_again_when_nats_is_back(start_cluster: St
 
 async def test_a_grant_forbids_the_promotion_also_after_the_agent_restarts(start_cluster: StartCluster) -> None:
     """A long lease, NATS away, a grant given; NATS back, revoked: promotion refused until the grant has lapsed."""
-    async with start_cluster(ttl_s=patient(8.0)) as guarded:
+    async with start_cluster(ttl_s=patient(15.0)) as guarded:
         agent = guarded.agents["pg-b"]
         await guarded.nats.kill()
         grants = agent.state_directory / "grants.json"

@@ -24,6 +24,7 @@ from yaoki.http import HttpServer, standard_routes
 from yaoki.leases import BUCKET, ClusterLease, Member
 from yaoki.messaging import Messaging
 from yaoki.runs import OrderTable, serve_orders
+from yaoki.tasks import EndingGroup
 from yaoki.telemetry import get_logger
 
 from health_probe.agent import processes
@@ -186,7 +187,7 @@ class PostgresAgentProcess:
         stack.push_async_callback(server.stop)
 
     async def _run_with_nats(self) -> None:
-        async with asyncio.TaskGroup() as group:
+        async with EndingGroup() as group:
             group.create_task(self._guard.run(min(self._cluster.lease.ttl / 3, 1.0)), name="reconcile")
             group.create_task(self._guard.observer.run(), name="observer")
             group.create_task(self._watch_postmaster(), name="postmaster")

@@ -236,9 +236,12 @@ class ServedService:
         await self._service.start()
         for endpoint in self._endpoints:
             await self._service.add_endpoint(endpoint.config(self._subjects))
-        # The first request right after the start must find the subscription on the server.
+        # The first request right after the start must find the subscription on the server. nats-py writes the PING of a
+        # flush past the subscriptions that are still in its buffer; by its answer they are written, so the second
+        # flush is the one that comes after them.
         with contextlib.suppress(nats.errors.Error, TimeoutError):
-            await self._client.flush(timeout=2)
+            for _ in range(2):
+                await self._client.flush(timeout=2)
 
     async def stop(self) -> None:
         """Take no more requests and let those that run finish."""

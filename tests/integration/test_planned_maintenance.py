@@ -98,6 +98,7 @@ async def caching_disabled(system: RescueSystem) -> bool:
     return bool(entry and entry.value and msgspec.json.decode(entry.value, type=Switch).on)
 
 
+@pytest.mark.chaos  # windows are counted in whole minutes: it takes two
 async def test_a_repair_waits_for_the_end_of_an_announced_window_and_survives_its_process(system: RescueSystem) -> None:
     window = await announce(system)
     await eventually(lambda: _is(datetime.now(UTC) >= window.start), within=90, poll=0.2)

@@ -43,6 +43,7 @@ async def test_clients_go_to_the_backup_database_as_degraded() -> None:
             assert await system.events(EscalatedToHuman) == []
 
 
+@pytest.mark.chaos  # every wait of the chain runs to its end, which takes more than a minute
 async def test_nobody_goes_there_while_the_old_primary_may_still_write() -> None:
     """Its agent is silent: that its lease is over proves nothing to a database which grants and refuses nothing."""
     async with PostgresCluster(standbys=0) as backup:

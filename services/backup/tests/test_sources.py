@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+import pytest_asyncio
 from backup.adapters.accounts import account_of
 from backup.comparing import differences
 from backup.errors import SourceFailedError
@@ -29,8 +30,10 @@ from backup.verifying import Verifying
 from yaoki.clock import SystemClock
 from yaoki.events.backup import VerificationStage
 from yaoki_devstack.binaries import program
+from yaoki_devstack.postgres_cluster import PostgresCluster
 from yaoki_devstack.redis import RedisServer as DevRedis
 
+from .databases import SCHEMA, TestDatabase
 from .taken import repository_in, take
 
 if TYPE_CHECKING:
@@ -40,8 +43,6 @@ if TYPE_CHECKING:
     from backup.adapters.directory import DirectoryObjectStore
     from backup.pipeline.codec import Identity
     from backup.ports import Source
-
-    from .databases import TestDatabase
 
 pytestmark = pytest.mark.real
 
@@ -86,16 +87,21 @@ def logical(database: TestDatabase) -> Subject:
     return Subject(kind=kind, absent=PostgresLogicalSource(database.address(port=1)))
 
 
-@pytest.fixture
-def physical(database: TestDatabase, tmp_path: Path) -> Subject:
-    server, account = database.address(), account_of(None)
-    kind = Kind(
-        source=PostgresPhysicalSource(server),
-        rehearsal=ClusterRehearsal(binaries=server.binaries, account=account),
-        restorer=ClusterRestorer(str(tmp_path / "restored"), server, account),
-    )
-    # A running server is never twice the same, file by file.
-    return Subject(kind=kind, absent=PostgresPhysicalSource(database.address(port=1)), recorded_again=False)
+@pytest_asyncio.fixture
+async def physical(tmp_path: Path) -> AsyncIterator[Subject]:
+    """On a server of its own: a whole cluster is read, and the shared one holds what other tests left."""
+    async with PostgresCluster(standbys=0) as cluster:
+        database = TestDatabase(cluster.primary, cluster.primary.credentials.database)
+        await database.psql("CREATE ROLE app_reader LOGIN")
+        await database.psql(SCHEMA)
+        server, account = database.address(), account_of(None)
+        kind = Kind(
+            source=PostgresPhysicalSource(server),
+            rehearsal=ClusterRehearsal(binaries=server.binaries, account=account),
+            restorer=ClusterRestorer(str(tmp_path / "restored"), server, account),
+        )
+        # A running server is never twice the same, file by file.
+        yield Subject(kind=kind, absent=PostgresPhysicalSource(database.address(port=1)), recorded_again=False)
 
 
 @pytest.fixture

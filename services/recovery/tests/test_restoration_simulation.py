@@ -92,7 +92,7 @@ def test_writes_are_possible_again_where_it_is_safe(dies_at: str, *, old_returns
     [
         *((dies_at, CrashPoint.COMMAND_SENT) for dies_at in STAGES),
         ("claimed", CrashPoint.APPEND_LOST),
-        ("claimed", CrashPoint.APPEND_ACKED),
+        pytest.param("claimed", CrashPoint.APPEND_ACKED, marks=pytest.mark.chaos),
     ],
 )
 def test_recovery_may_be_killed_at_every_point_of_both_runs(dies_at: str, point: CrashPoint) -> None:

@@ -72,8 +72,7 @@ def configuration(
 
 def _cluster(nodes: Sequence[PostgresServer]) -> dict[str, Any]:
     return {
-        # An agent that stands still for as long as a busy machine does must not give its primary up.
-        "lease": {"ttl": "5s", "margin": "1s"},
+        "lease": {"ttl": "3s", "margin": "1s"},
         "database": "app",
         "admin": {"user": "postgres", "password": "env:YAOKI_TEST_ADMIN"},
         "replication": {"user": "yaoki_replication", "password": "env:YAOKI_TEST_REPLICATION"},

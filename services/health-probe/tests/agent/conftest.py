@@ -48,9 +48,9 @@ if TYPE_CHECKING:
     from yaoki_devstack.postgres import PostgresServer
 
 CLUSTER = "orders"
-# A machine that stands still for two seconds, between any two renewals, must not end a lease that the test relies on.
-TTL_S = 6.0
-MARGIN_S = 1.5
+# A machine that stands still for a second, between any two renewals, must not end a lease that the test relies on.
+TTL_S = 2.5
+MARGIN_S = 0.75
 _LETTERS = "abcdef"
 
 

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     StartCluster = Callable[..., AbstractAsyncContextManager[Guarded]]
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
-OUTAGE_S = 40.0
+OUTAGE_S = 24.0
 
 
 async def test_the_primary_serves_through_an_outage_of_nats(start_cluster: StartCluster) -> None:
     """NATS killed for several times the lease: commits go on all along, nothing is restarted."""
-    async with start_cluster(ttl_s=12.0) as guarded:
+    async with start_cluster(ttl_s=6.0) as guarded:
         serving = guarded.processes("pg-a")
         await guarded.nats.kill()
         over = boottime() + OUTAGE_S
@@ -88,7 +88,7 @@ async def test_a_demoted_holder_serves_again_when_nats_is_back(start_cluster: St
 
 async def test_a_grant_forbids_the_promotion_also_after_the_agent_restarts(start_cluster: StartCluster) -> None:
     """A long lease, NATS away, a grant given; NATS back, revoked: promotion refused until the grant has lapsed."""
-    async with start_cluster(ttl_s=patient(15.0)) as guarded:
+    async with start_cluster(ttl_s=patient(7.0)) as guarded:
         agent = guarded.agents["pg-b"]
         await guarded.nats.kill()
         grants = agent.state_directory / "grants.json"

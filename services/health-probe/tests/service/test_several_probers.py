@@ -92,7 +92,7 @@ async def test_a_paused_prober_wakes_to_what_others_have_seen_meanwhile() -> Non
             assert await several.told(target) == STORY, several.logs()
 
 
-@pytest.mark.parametrize("silently", [False, True])
+@pytest.mark.parametrize("silently", [False, pytest.param(True, marks=pytest.mark.chaos)])
 async def test_a_prober_that_is_cut_off_tells_nothing_of_what_it_believed_to_see(*, silently: bool) -> None:
     """It reaches neither NATS nor the targets for many leases; the other takes over and tells a true failure."""
     async with SeveralProbers(PAIR, targets=8) as several:

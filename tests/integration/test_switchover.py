@@ -81,6 +81,7 @@ async def test_a_switchover_and_the_way_back_lose_no_acknowledged_write() -> Non
         assert await system.events(EscalatedToHuman) == []
 
 
+@pytest.mark.chaos  # the simulation lets the successor die at every point
 async def test_the_old_primary_serves_again_when_its_successor_dies_before_the_promotion() -> None:
     """Recovery dies behind the stop of the old primary, then the successor does; the next recovery takes it back."""
     system = RescueSystem(recovery=AT_ONCE, fault="recovery.old-primary-stopped:kill")

@@ -189,7 +189,7 @@ async def test_a_damaged_backup_fails_its_verification_and_is_not_chosen_again(
         await system.messaging.request(VerifyBackup(target="orders", by="ann"))
 
 
-@pytest.mark.parametrize("point", ["backup.after-part", "backup.after-manifest"])
+@pytest.mark.parametrize("point", ["backup.after-part", pytest.param("backup.after-manifest", marks=pytest.mark.chaos)])
 async def test_a_killed_service_leaves_no_half_backup(
     point: str,
     *,
